@@ -1,0 +1,59 @@
+# One command each, the same for people and CI.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.stamp
+
+NATIVE = voicecall/_codec.pyx $(wildcard voicecall/_native/*)
+
+.PHONY: demo test build check bench format sanitize fuzz clean
+
+demo: $(STAMP)-run build
+	$(BIN)/voicecall demo
+
+test: $(STAMP)-dev build
+	$(BIN)/python -m pytest
+
+check: $(STAMP)-dev build
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PATH="$(BIN):$$PATH" cython-lint voicecall
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)-dev build
+	$(BIN)/python -m benchmarks.micro
+
+format: $(STAMP)-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+build: $(STAMP)-build
+
+sanitize: $(STAMP)-dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.native.sanitize
+
+fuzz: $(STAMP)-dev build
+	$(BIN)/python -m tests.fuzz --seconds 60
+
+clean:
+	rm -rf build voicecall/*.so voicecall/_codec.c $(STAMP)-build
+
+$(STAMP)-venv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+	touch $@
+
+# The dependencies and the package itself in editable form; compiling is the build target's.
+$(STAMP)-run: $(STAMP)-venv pyproject.toml
+	$(BIN)/python -m pip install -q 'setuptools>=80' 'Cython==3.3.1' 'picows==2.3.1'
+	VOICECALL_NO_EXTENSIONS=1 $(BIN)/python -m pip install -q --no-build-isolation -e '.[local]'
+	touch $@
+
+$(STAMP)-dev: $(STAMP)-run
+	$(BIN)/python -m pip install -q --group test --group bench --group lint
+	touch $@
+
+$(STAMP)-build: $(STAMP)-run setup.py $(NATIVE)
+	$(BIN)/python setup.py -q build_ext --inplace
+	touch $@

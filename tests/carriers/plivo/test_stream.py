@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.carriers.json_values import altered, values
+from voicecall._codec import WireFormat
+from voicecall.carriers._stream import (
+    StreamCleared,
+    StreamComplaint,
+    StreamDtmf,
+    StreamMark,
+    StreamStopped,
+)
+from voicecall.carriers.plivo.stream import PlivoDialect, extra_headers
+from voicecall.errors import CodecError
+from voicecall.ports import ULAW_8K, AudioFormat, StreamStart
+
+pytestmark = pytest.mark.unit
+
+STREAM, CALL = "22220000-0000-4000-8000-000000000000", "11110000-0000-4000-8000-000000000000"
+L16_16K = AudioFormat("pcm16", 16000)
+START: dict[str, Any] = {
+    "event": "start",
+    "sequenceNumber": 1,
+    "start": {
+        "callId": CALL,
+        "streamId": STREAM,
+        "accountId": "MAXXXX",
+        "tracks": ["inbound"],
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000},
+    },
+    "extra_headers": "session=abc,token=f00d",
+}
+DTMF = {
+    "event": "dtmf",
+    "sequenceNumber": 50,
+    "streamId": STREAM,
+    "dtmf": {"track": "inbound", "digit": "5", "timestamp": "1705312250000"},
+    "extra_headers": "",
+}
+PLAYED = {"event": "playedStream", "sequenceNumber": 75, "streamId": STREAM, "name": "utt-7"}
+CLEARED = {"event": "clearedAudio", "sequenceNumber": 80, "streamId": STREAM}
+STARTED = StreamStart(STREAM, CALL, ULAW_8K, "f00d", {"session": "abc", "token": "f00d"})
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (START, STARTED),
+        (DTMF, StreamDtmf("5")),
+        (PLAYED, StreamMark("utt-7")),
+        (PLAYED | {"event": "played"}, StreamMark("utt-7")),
+        (CLEARED, StreamCleared()),
+        ({"event": "stop"}, StreamStopped()),
+        ({"event": "playFailed", "reason": "no audio"}, StreamComplaint("no audio")),
+        ({"event": "error"}, StreamComplaint("no reason given")),
+        ({"event": "not-invented-yet"}, None),
+    ],
+)
+def test_every_documented_message_is_understood(message: dict[str, Any], said: object) -> None:
+    assert PlivoDialect().read(message) == said
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["session=abc,token=f00d", " session = abc ; token=f00d ", '{"session":"abc","token":"f00d"}'],
+)
+def test_extra_headers_come_in_three_forms(value: str) -> None:
+    assert extra_headers(value) == {"session": "abc", "token": "f00d"}
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", 5, {"a": "1"}, "nonsense"])
+def test_no_extra_headers_are_no_parameters(value: object) -> None:
+    assert extra_headers(value) == {}
+
+
+def test_extra_headers_may_contain_what_separates_them_only_once() -> None:
+    assert extra_headers("a=b=c;d") == {"a": "b=c"}
+    assert extra_headers('{"n": 5, "deep": {"x": [1]}}') == {"n": "5"}
+
+
+@pytest.mark.parametrize("value", ["{", "{]", '{"a"}'])
+def test_broken_json_in_extra_headers_is_an_error(value: str) -> None:
+    with pytest.raises(CodecError):
+        extra_headers(value)
+
+
+@given(st.one_of(altered(START, DTMF, PLAYED, CLEARED), st.dictionaries(st.text(), values)))
+def test_whatever_else_comes_is_understood_or_a_codec_error(message: dict[str, Any]) -> None:
+    try:
+        said = PlivoDialect().read(message)
+    except CodecError:
+        return
+    if isinstance(said, StreamStart):
+        assert PlivoDialect().outgoing(said) == said.audio
+
+
+@pytest.mark.parametrize(
+    ("audio", "content_type"), [(ULAW_8K, "audio/x-mulaw"), (L16_16K, "audio/x-l16")]
+)
+def test_only_documented_fields_are_sent(audio: AudioFormat, content_type: str) -> None:
+    wording = PlivoDialect().wording(StreamStart(STREAM, CALL, audio, None, {}))
+    wire = WireFormat(
+        wording.media_head,
+        wording.media_tail,
+        wording.mark_head,
+        wording.mark_tail,
+        wording.clear,
+    )
+    assert orjson.loads(wire.media(b"\xff\xfe\x00")) == {
+        "event": "playAudio",
+        "media": {"contentType": content_type, "sampleRate": audio.rate_hz, "payload": "//4A"},
+    }
+    assert orjson.loads(wire.mark(b"utt-7")) == {
+        "event": "checkpoint",
+        "streamId": STREAM,
+        "name": "utt-7",
+    }
+    assert orjson.loads(wire.clear) == {"event": "clearAudio", "streamId": STREAM}

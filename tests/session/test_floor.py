@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.session.fakes import FakePath, FakeTts, Identity, run, until
+from voicecall.clock import ManualClock
+from voicecall.errors import SpeechError
+from voicecall.ports import Playback
+from voicecall.session.floor import Floor, settle
+from voicecall.session.speak import Speech, Voice, whole
+
+pytestmark = pytest.mark.unit
+
+
+@dataclass
+class Stage:
+    """A floor, and what it told."""
+
+    path: FakePath = field(default_factory=lambda: FakePath(instant=False))
+    tts: FakeTts = field(default_factory=FakeTts)
+    began: list[tuple[str, bool]] = field(default_factory=list)
+    ended: list[tuple[str, str, bool]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        voice = Voice([self.tts], Identity)
+        self.floor = Floor(self.path, voice, ManualClock(), self.begin, self.end)
+
+    def begin(self, text: str, protected: bool) -> None:
+        self.began.append((text, protected))
+
+    def end(self, speech: Speech, interrupted: bool) -> None:
+        self.ended.append((speech.text, speech.heard(), interrupted))
+
+    async def playing(self) -> None:
+        await until(lambda: self.path.utterances and self.path.utterances[-1].finished)
+
+    async def say(self, text: str) -> Playback:
+        async with self.floor:
+            return await self.floor.say(text)
+
+
+def test_begin_and_end_are_told() -> None:
+    async def case() -> None:
+        stage = Stage()
+        saying = asyncio.create_task(stage.say("One two. Three."))
+        await stage.playing()
+        assert stage.floor.audible
+        stage.path.utterances[0].play(9999)
+        assert not (await saying).interrupted
+        assert stage.began == [("One two.", False)]
+        assert stage.ended == [("One two. Three.", "One two. Three.", False)]
+        assert not stage.floor.audible
+
+    run(case())
+
+
+def test_an_interruption_is_told_before_the_speech_has_wound_up() -> None:
+    async def case() -> None:
+        stage = Stage()
+        saying = asyncio.create_task(stage.say("One two three."))
+        await stage.playing()
+        stage.path.utterances[0].play(100)
+        stage.floor.interrupt()
+        assert stage.ended == [("One two three.", "One", True)]
+        assert stage.path.clears == 1
+        assert (await saying).interrupted
+        assert len(stage.ended) == 1
+
+    run(case())
+
+
+def test_what_is_not_audible_yet_is_stopped_without_a_clear() -> None:
+    async def case() -> None:
+        stage = Stage()
+        speech = stage.floor.new_speech()
+
+        async def perform() -> Playback:
+            async with stage.floor:
+                return await stage.floor.perform(speech, whole("Hello."))
+
+        saying = asyncio.create_task(perform())
+        await asyncio.sleep(0)
+        stage.floor.interrupt()
+        assert (await saying) == Playback(0, 0, interrupted=True)
+        assert stage.path.clears == 0
+        assert stage.ended == [("", "", True)]
+
+    run(case())
+
+
+def test_nothing_is_cut_when_nobody_speaks() -> None:
+    async def case() -> None:
+        stage = Stage()
+        stage.floor.interrupt()
+        assert stage.path.clears == 0
+        assert not stage.ended
+
+    run(case())
+
+
+def test_a_queued_text_is_skipped_by_an_interruption_before_its_turn() -> None:
+    async def case() -> None:
+        stage = Stage()
+        done: asyncio.Future[Playback] = asyncio.get_running_loop().create_future()
+        queued = stage.floor.queue("Hello.", done)
+        stage.floor.interrupt()
+        await queued
+        assert not done.done()
+        assert not stage.tts.texts
+
+    run(case())
+
+
+def test_a_place_in_the_queue_is_free_again_once_its_turn_came() -> None:
+    async def case() -> None:
+        stage = Stage(path=FakePath())
+        loop = asyncio.get_running_loop()
+        for _ in range(20):
+            done: asyncio.Future[Playback] = loop.create_future()
+            await stage.floor.queue("Hello.", done)
+            assert done.result().heard_ms == 100
+
+    run(case())
+
+
+def test_a_failure_nobody_waits_for_is_raised() -> None:
+    async def case() -> None:
+        stage = Stage(tts=FakeTts(SpeechError("mute")))
+        done: asyncio.Future[Playback] = asyncio.get_running_loop().create_future()
+        queued = stage.floor.queue("Hello.", done)
+        done.cancel()
+        with pytest.raises(SpeechError):
+            await queued
+
+    run(case())
+
+
+def test_a_result_is_given_once() -> None:
+    async def case() -> None:
+        done: asyncio.Future[Playback] = asyncio.get_running_loop().create_future()
+        settle(done, Playback(1, 1, interrupted=False))
+        settle(done, Playback(2, 2, interrupted=True))
+        assert done.result().heard_ms == 1
+
+    run(case())

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.session.fakes import FakePath, FakeTts, Identity, run, until
+from voicecall.clock import ManualClock
+from voicecall.errors import DependencyMissing, SpeechError
+from voicecall.ports import PCM16_8K, AudioFormat, Playback
+from voicecall.session.speak import Speech, Voice, whole
+from voicecall.session.timing import TurnTiming
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+pytestmark = pytest.mark.unit
+
+
+def speech(path: FakePath, *engines: FakeTts, began: list[str] | None = None) -> Speech:
+    return Speech(
+        path,
+        Voice(engines, Identity),
+        clock=ManualClock(),
+        timing=TurnTiming(),
+        on_begin=lambda text: None if began is None else began.append(text),
+    )
+
+
+async def stream(*pieces: str | asyncio.Event) -> AsyncGenerator[str]:
+    for piece in pieces:
+        if isinstance(piece, str):
+            yield piece
+        else:
+            await piece.wait()
+
+
+def test_all_of_a_text_is_one_utterance() -> None:
+    async def case() -> None:
+        path, tts, began = FakePath(), FakeTts(), list[str]()
+        said = speech(path, tts, began=began)
+        playback = await said.run(stream("One two. ", "Three."))
+        assert playback == Playback(heard_ms=300, total_ms=300, interrupted=False)
+        assert tts.texts == ["One two.", "Three."]
+        assert said.text == said.played_text == said.heard() == "One two. Three."
+        assert began == ["One two."]
+        assert len(path.utterances) == 1
+
+    run(case())
+
+
+def test_a_sentence_plays_before_the_next_one_is_known() -> None:
+    async def case() -> None:
+        more = asyncio.Event()
+        path = FakePath()
+        said = speech(path, FakeTts())
+        saying = asyncio.create_task(said.run(stream("One two. Then ", more, "three.")))
+        await until(lambda: path.utterances and path.utterances[0].total_ms == 200)
+        assert said.began
+        more.set()
+        assert (await saying).total_ms == 400
+
+    run(case())
+
+
+def test_the_next_sentence_is_made_while_one_plays_but_not_the_whole_text() -> None:
+    async def case() -> None:
+        path, tts = FakePath(instant=False), FakeTts()
+        path.room.clear()
+        said = speech(path, tts)
+        saying = asyncio.create_task(said.run(whole("One two three. " * 100)))
+        await until(lambda: len(tts.texts) > 2)
+        for _ in range(500):
+            await asyncio.sleep(0)
+        assert len(tts.texts) < 15
+        said.stop()
+        path.clear()
+        assert (await saying).interrupted
+
+    run(case())
+
+
+def test_stopping_ends_the_text_and_the_synthesis() -> None:
+    async def case() -> None:
+        path, tts = FakePath(instant=False), FakeTts()
+        path.room.clear()
+        closed = asyncio.Event()
+
+        async def endless() -> AsyncGenerator[str]:
+            try:
+                while True:
+                    yield "One two three. "
+            finally:
+                closed.set()
+
+        said = speech(path, tts)
+        saying = asyncio.create_task(said.run(endless()))
+        await until(lambda: said.began)
+        said.stop()
+        path.clear()
+        assert (await saying).interrupted
+        assert closed.is_set()
+        assert tts.stopped
+
+    run(case())
+
+
+def test_stopping_before_it_runs_says_nothing() -> None:
+    async def case() -> None:
+        path = FakePath()
+        said = speech(path, FakeTts())
+        said.stop()
+        assert await said.run(whole("Hello.")) == Playback(0, 0, interrupted=True)
+        assert not path.utterances
+
+    run(case())
+
+
+def test_being_cancelled_leaves_nothing_running() -> None:
+    async def case() -> None:
+        before = asyncio.all_tasks()
+        path = FakePath()
+        path.room.clear()
+        said = speech(path, FakeTts())
+        saying = asyncio.create_task(said.run(whole("Hello.")))
+        await until(lambda: said.began)
+        saying.cancel()
+        await asyncio.wait({saying})
+        assert saying.cancelled()
+        assert asyncio.all_tasks() == before
+
+    run(case())
+
+
+def test_what_was_heard_is_counted_in_the_sentences_own_time() -> None:
+    async def case() -> None:
+        path = FakePath(instant=False)
+        said = speech(path, FakeTts())
+        saying = asyncio.create_task(said.run(whole("One two three. Four five.")))
+        await until(lambda: path.utterances and path.utterances[0].finished)
+        path.utterances[0].play(410)
+        assert said.heard() == "One two three. Four"
+        path.clear()
+        assert await saying == Playback(heard_ms=410, total_ms=500, interrupted=True)
+
+    run(case())
+
+
+def test_what_cannot_be_said_is_skipped_and_numbers_are_written_as_they_were() -> None:
+    async def case() -> None:
+        tts = FakeTts()
+        said = speech(FakePath(), tts)
+        await said.run(whole("\U0001f600\n**Call** 555-1234."))
+        assert tts.texts == ["Call 5 5 5, 1 2 3 4."]
+        assert said.text == "Call 555-1234."
+
+    run(case())
+
+
+def test_an_empty_text_plays_nothing() -> None:
+    async def case() -> None:
+        path = FakePath()
+        assert await speech(path, FakeTts()).run(stream()) == Playback(0, 0, interrupted=False)
+        assert not path.utterances
+
+    run(case())
+
+
+@pytest.mark.parametrize(
+    "failure", [SpeechError("down"), DependencyMissing("none"), TimeoutError()]
+)
+def test_the_next_engine_speaks_when_one_fails(failure: Exception) -> None:
+    async def case() -> None:
+        broken, working = FakeTts(failure), FakeTts()
+        said = speech(FakePath(), broken, working)
+        playback = await said.run(whole("One two. Three."))
+        assert playback.total_ms == 300
+        assert broken.texts == ["One two."]
+        assert working.texts == ["One two.", "Three."]
+
+    run(case())
+
+
+def test_an_engine_that_fails_in_a_sentence_is_replaced_after_it() -> None:
+    async def case() -> None:
+        broken, working = FakeTts(SpeechError("cut"), pieces_before=1), FakeTts()
+        said = speech(FakePath(), broken, working)
+        assert (await said.run(whole("One two. Three."))).total_ms == 200
+        assert working.texts == ["Three."]
+
+    run(case())
+
+
+def test_when_all_engines_fail_what_was_made_is_played() -> None:
+    async def case() -> None:
+        said = speech(FakePath(), FakeTts(SpeechError("cut"), pieces_before=1))
+        playback = await said.run(whole("One two. Three."))
+        assert playback.total_ms == 100
+        assert isinstance(said.failure, SpeechError)
+
+    run(case())
+
+
+def test_the_tail_of_a_conversion_is_played_at_the_end_of_each_sentence() -> None:
+    class Delayed(Identity):
+        held = b""
+
+        def convert(self, audio: bytes, last: bool = False) -> bytes:
+            self.held += audio
+            cut = len(self.held) if last else max(0, len(self.held) - 1000)
+            converted, self.held = self.held[:cut], self.held[cut:]
+            return converted
+
+    async def case() -> None:
+        voice = Voice([FakeTts()], Delayed)
+        pieces = [len(piece) async for piece in voice.synthesize("One two.", PCM16_8K)]
+        assert pieces == [600, 1600, 1000]
+
+    run(case())
+
+
+def test_long_pieces_are_converted_off_the_loop() -> None:
+    threads: list[str] = []
+
+    class Watched(Identity):
+        def convert(self, audio: bytes, last: bool = False) -> bytes:
+            threads.append(threading.current_thread().name)
+            return audio
+
+    class Slow(FakeTts):
+        async def synthesize(self, text: str) -> AsyncIterator[bytes]:
+            yield bytes(3200)
+            yield bytes(3202)
+
+    async def case() -> None:
+        audio = AudioFormat("pcm16", 8000)
+        assert len([piece async for piece in Voice([Slow()], Watched).synthesize("x", audio)]) == 2
+        main = threading.main_thread().name
+        assert [name == main for name in threads] == [True, False, True]
+
+    run(case())

@@ -1,0 +1,220 @@
+# Pacer: outgoing audio cut into frames and released a little ahead of real time.
+#
+# The carrier plays what it gets without a break, so the moment at which the next octet sent will start
+# to play is known: `_head_ns`. Up to `group` frames travel in one message, since system calls are what
+# a call costs, and a message leaves as soon as a whole group fits under the lead: the carrier's buffer
+# swings between lead - group * frame and lead.
+#
+# Positions are octets of line audio since the beginning, counted as they are written. A clear skips
+# what was never sent, so a position means the same for ever.
+
+cdef enum:
+    PACER_MAX_ITEMS = 4096   # pieces of audio, and likewise marks, that may wait; more are refused
+    GROUP_MAX = 10           # frames in one message
+    FRAME_OCTETS_MAX = 5760  # 60 ms at 96 000 octets a second
+
+cdef enum PacketKind:
+    PACKET_NONE = 0
+    PACKET_AUDIO = 1
+    PACKET_MARK = 2
+
+
+cdef class Pacer:
+    """Schedules one leg's outgoing audio and marks. Every time is the caller's monotonic clock.
+
+    Args:
+        octets_per_second: of the line audio, e.g. 8000 for G.711.
+        silence: the octet that stands for silence (0xFF mu-law, 0xD5 A-law, 0 linear).
+        frame_ms: 10 to 60.
+        lead_ms: how far ahead of real time to send, at least one frame.
+        group: frames per message at most; 0 chooses as many as leave 60 ms of the lead standing,
+            but not more than 5.
+        capacity_ms: how much audio may wait; more is refused.
+
+    Attributes:
+        written_octets, sent_octets: positions up to which audio was queued and released.
+        frames_sent: frames released so far.
+        late: messages that were ready in time but left after the carrier had run dry.
+        worst_late_ns: by how much, at most.
+        starved: times the carrier ran dry inside an utterance because no audio was there.
+    """
+    cdef readonly Py_ssize_t frame_octets
+    cdef readonly int group
+    cdef uint8_t _silence
+    cdef int64_t _frame_ns
+    cdef int64_t _lead_ns
+    cdef int64_t _octets_per_second
+    cdef int64_t _capacity_octets
+    cdef object _audio               # deque of bytes
+    cdef Py_ssize_t _offset          # octets of the first piece that have left already
+    cdef object _marks               # deque of (position, name)
+    cdef int64_t _head_ns            # when the next octet sent will start to play
+    cdef int64_t _ready_ns           # since when a frame has been ready
+    cdef int64_t _late_ns            # how late the last released message was
+    cdef bint _open                  # inside an utterance: running dry is a fault
+    cdef readonly int64_t written_octets
+    cdef readonly int64_t sent_octets
+    cdef readonly int64_t frames_sent
+    cdef readonly int64_t late
+    cdef readonly int64_t worst_late_ns
+    cdef readonly int64_t starved
+
+    def __cinit__(
+        self, octets_per_second: int, silence: int, frame_ms: int = 20, lead_ms: int = 160,
+        group: int = 0, capacity_ms: int = 10000,
+    ):
+        if octets_per_second % 1000 or not 8000 <= octets_per_second <= 96000:
+            raise ValueError("octets_per_second is a multiple of 1000 from 8000 to 96000")
+        if not 10 <= frame_ms <= 60 or not frame_ms <= lead_ms <= 10000:
+            raise ValueError("frame_ms is 10 to 60, lead_ms is frame_ms to 10000")
+        if not 0 <= group <= GROUP_MAX or group * frame_ms > lead_ms:
+            raise ValueError("group is 0 to %d frames and has to fit under lead_ms" % GROUP_MAX)
+        self._octets_per_second = octets_per_second
+        self.frame_octets = octets_per_second // 1000 * frame_ms
+        self._silence = silence
+        self._frame_ns = frame_ms * 1000000
+        self._lead_ns = lead_ms * 1000000
+        self.group = group or max(1, min(5, (lead_ms - 60) // frame_ms))
+        self._capacity_octets = octets_per_second * capacity_ms // 1000
+        self._audio = deque()
+        self._marks = deque()
+
+    @property
+    def queued_octets(self) -> int:
+        """Audio that waits to be sent."""
+        return self.written_octets - self.sent_octets
+
+    cpdef bint write(self, bytes audio, int64_t now_ns) except -1:
+        """Queue line audio of any length; False, and nothing queued, when there is no room."""
+        cdef Py_ssize_t octets = PyBytes_GET_SIZE(audio)
+        cdef int64_t queued = self.written_octets - self.sent_octets
+        if octets == 0:
+            return True
+        if queued + octets > self._capacity_octets or len(self._audio) >= PACER_MAX_ITEMS:
+            return False
+        if queued < self.frame_octets:
+            if self._open and self._ready_ns <= self._head_ns < now_ns:
+                self.starved += 1
+            self._ready_ns = now_ns
+        self._open = True
+        self._audio.append(audio)
+        self.written_octets += octets
+        return True
+
+    cpdef int finish(self, int64_t now_ns) except -1:
+        """No more audio belongs to what was written: its last frame is filled up with silence."""
+        cdef Py_ssize_t queued = <Py_ssize_t>(self.written_octets - self.sent_octets)
+        cdef Py_ssize_t part = queued % self.frame_octets
+        cdef bytes padding
+        if part:
+            padding = PyBytes_FromStringAndSize(NULL, self.frame_octets - part)
+            memset(PyBytes_AS_STRING(padding), self._silence, self.frame_octets - part)
+            self._audio.append(padding)
+            self.written_octets += self.frame_octets - part
+            if queued < self.frame_octets:
+                self._ready_ns = now_ns
+        self._open = False
+        return 0
+
+    cpdef int mark(self, str name) except -1:
+        """Queue a mark behind all audio written so far, at the end of the frame it falls in.
+
+        Raises:
+            CodecError: the name needs escaping, or too many marks wait.
+        """
+        cdef bytes encoded = name.encode()
+        check_mark_name(encoded)
+        if len(self._marks) >= PACER_MAX_ITEMS:
+            raise CodecError("too many marks are waiting")
+        self._marks.append((self.written_octets, encoded))
+        return 0
+
+    cpdef int64_t played_octets(self, int64_t now_ns) noexcept:
+        """Up to which position the carrier has played, were the network without delay."""
+        cdef int64_t ahead_ns = self._head_ns - now_ns
+        if ahead_ns <= 0:
+            return self.sent_octets
+        return max(0, self.sent_octets - ahead_ns * self._octets_per_second // 1000000000)
+
+    cpdef int clear(self, int64_t now_ns) except -1:
+        """Drop everything queued. The carrier, told separately, starts afresh too."""
+        self._audio.clear()
+        self._marks.clear()
+        self._offset = 0
+        self.sent_octets = self.written_octets
+        self._head_ns = now_ns
+        self._open = False
+        return 0
+
+    cdef int next_packet(
+        self, int64_t now_ns, uint8_t* audio, Py_ssize_t* octets, PyObject** mark
+    ) except -1:
+        """Release one message's worth of audio, or a mark, or nothing. A PacketKind.
+
+        Args:
+            audio: room for `group` frames.
+            octets: set to how much was put there.
+            mark: set to the mark's name, a new reference to bytes.
+        """
+        cdef int64_t ready = (self.written_octets - self.sent_octets) // self.frame_octets
+        cdef int64_t frames
+        cdef int64_t head_ns
+        cdef bytes name
+        # Inside an utterance a mark waits for the audio behind it, so that one at the very end of
+        # what the carrier has always means that the utterance is complete.
+        if self._marks and (ready or not self._open):
+            if (<tuple>self._marks[0])[0] <= self.sent_octets:
+                name = (<tuple>self._marks.popleft())[1]
+                Py_INCREF(name)
+                mark[0] = <PyObject*>name
+                return PACKET_MARK
+            frames = (<tuple>self._marks[0])[0] - self.sent_octets
+            ready = min(ready, (frames + self.frame_octets - 1) // self.frame_octets)
+        if ready == 0:
+            return PACKET_NONE
+        head_ns = max(self._head_ns, now_ns)
+        if self._lead_ns - (head_ns - now_ns) < self.group * self._frame_ns:
+            return PACKET_NONE
+        self._late_ns = now_ns - self._head_ns if self._ready_ns <= self._head_ns < now_ns else 0
+        if self._late_ns:
+            self.late += 1
+            self.worst_late_ns = max(self.worst_late_ns, self._late_ns)
+        frames = min(ready, self.group)
+        octets[0] = <Py_ssize_t>frames * self.frame_octets
+        self._take(audio, octets[0])
+        self._head_ns = head_ns + frames * self._frame_ns
+        self.frames_sent += frames
+        return PACKET_AUDIO
+
+    cdef int _take(self, uint8_t* audio, Py_ssize_t octets) except -1:
+        cdef bytes first
+        cdef Py_ssize_t piece
+        self.sent_octets += octets
+        while octets:
+            first = self._audio[0]
+            piece = min(PyBytes_GET_SIZE(first) - self._offset, octets)
+            memcpy(audio, PyBytes_AS_STRING(first) + self._offset, piece)
+            audio += piece
+            octets -= piece
+            self._offset += piece
+            if self._offset == PyBytes_GET_SIZE(first):
+                self._audio.popleft()
+                self._offset = 0
+        return 0
+
+    def pump(self, now_ns: int) -> list:
+        """Everything that leaves at `now_ns`: `bytes` of line audio, `str` names of marks."""
+        cdef list out = []
+        cdef bytearray scratch = bytearray(self.group * self.frame_octets)
+        cdef Py_ssize_t octets = 0
+        cdef PyObject* mark = NULL
+        cdef int kind
+        while True:
+            kind = self.next_packet(now_ns, <uint8_t*>PyByteArray_AS_STRING(scratch), &octets, &mark)
+            if kind == PACKET_NONE:
+                return out
+            if kind == PACKET_AUDIO:
+                out.append(bytes(scratch[:octets]))
+            else:
+                out.append((<bytes>mark).decode())
+                Py_DECREF(<object>mark)

@@ -1,0 +1,320 @@
+"""The life of one call as a table: which event does what in which state.
+
+No I/O and no clock: events carry their own times. The machine is the only code that changes a
+`CallRecord`, and the call's actor is the only one that runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from voicecall.call.events import (
+    CallDtmf,
+    CallEnded,
+    CallErrored,
+    CallEvent,
+    CallSilence,
+    CallSpeaking,
+    CallSpeech,
+    CallSpoken,
+    CallTurn,
+)
+from voicecall.call.record import LIVE_STATES, TERMINAL_STATES, CallState, Speaker, TranscriptEntry
+from voicecall.errors import IllegalTransition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from voicecall.call.record import CallRecord
+
+
+class Input(StrEnum):
+    """What an event is to the machine: mostly its type, told apart further where that decides."""
+
+    INITIATED = "call.initiated"
+    RINGING = "call.ringing"
+    ANSWERED = "call.answered"
+    ACTIVE = "call.active"
+    SPEAKING = "call.speaking"
+    SPOKEN = "call.spoken"
+    TURN = "call.turn"
+    SPEECH = "call.speech"
+    PARTIAL_SPEECH = "call.speech, partial or without words"
+    STALE_SPEECH = "call.speech, of another turn"
+    SILENCE = "call.silence"
+    DTMF = "call.dtmf"
+    ENDED = "call.ended"
+    ERROR = "call.error, retryable"
+    FAILURE = "call.error, final"
+
+
+class NoOp(StrEnum):
+    """Why an event changes nothing.
+
+    Attributes:
+        LATE: it would move the call backwards.
+        REPEATED: the call is there already.
+        OVER: the call has ended.
+        PARTIAL: the words may still change, so there is nothing to keep.
+        STALE: the words belong to another turn.
+    """
+
+    LATE = "late"
+    REPEATED = "repeated"
+    OVER = "over"
+    PARTIAL = "partial"
+    STALE = "stale"
+
+
+class Ends(StrEnum):
+    """A target that the event itself names."""
+
+    BY_REASON = "by reason"
+
+
+Outcome: TypeAlias = CallState | NoOp | Ends
+_Row: TypeAlias = dict[CallState, Outcome]
+
+_I, _R, _AN, _AC, _SP, _LI = (
+    CallState.INITIATED,
+    CallState.RINGING,
+    CallState.ANSWERED,
+    CallState.ACTIVE,
+    CallState.SPEAKING,
+    CallState.LISTENING,
+)
+
+
+def _everywhere(outcome: Outcome, but: Mapping[CallState, Outcome] | None = None) -> _Row:
+    return {**dict.fromkeys(LIVE_STATES, outcome), **(but or {})}
+
+
+def _stay(but: Mapping[CallState, Outcome] | None = None) -> _Row:
+    return {**{state: state for state in LIVE_STATES}, **(but or {})}
+
+
+# Rows of live states. A state that a row lacks is a move that only a bug of ours asks for: words
+# cannot have been heard from a bot that never began to speak.
+_LIVE_ROWS: dict[Input, _Row] = {
+    Input.INITIATED: _everywhere(NoOp.LATE, {_I: NoOp.REPEATED}),
+    Input.RINGING: _everywhere(NoOp.LATE, {_I: _R, _R: NoOp.REPEATED}),
+    Input.ANSWERED: _everywhere(NoOp.LATE, {_I: _AN, _R: _AN, _AN: NoOp.REPEATED}),
+    Input.ACTIVE: _everywhere(_AC, {_AC: NoOp.REPEATED, _SP: NoOp.LATE, _LI: NoOp.LATE}),
+    Input.SPEAKING: _everywhere(_SP),
+    Input.SPOKEN: {_SP: _LI, _LI: _LI},
+    Input.TURN: _stay(),
+    # A word in passing does not stop the bot: whoever stops it says so with call.spoken.
+    Input.SPEECH: _everywhere(_LI, {_SP: _SP}),
+    Input.PARTIAL_SPEECH: _everywhere(NoOp.PARTIAL),
+    Input.STALE_SPEECH: _everywhere(NoOp.STALE),
+    Input.SILENCE: _stay(),
+    # A pressed key proves that the call was answered.
+    Input.DTMF: _stay({_I: _AN, _R: _AN}),
+    Input.ENDED: _everywhere(Ends.BY_REASON),
+    Input.ERROR: _stay(),
+    Input.FAILURE: _everywhere(CallState.ERROR),
+}
+
+# Words said just before the end are recognised, and heard words counted, just after it: they
+# complete the transcript, the state stays.
+_WORDS = frozenset({Input.SPOKEN, Input.SPEECH})
+
+TRANSITIONS: dict[tuple[CallState, Input], Outcome] = {
+    (state, kind): outcome for kind, row in _LIVE_ROWS.items() for state, outcome in row.items()
+} | {
+    (state, kind): state if kind in _WORDS else NoOp.OVER
+    for state in TERMINAL_STATES
+    for kind in Input
+}
+"""What every input does in every state: the state after it, or why it changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRing:
+    """The call no longer waits for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartMaxDuration:
+    """The call was answered: from now on its length is limited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The caller's words are final.
+
+    Attributes:
+        text: the transcript.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The call has just ended: free what it holds.
+
+    Attributes:
+        reason: the terminal state.
+    """
+
+    reason: CallState
+
+
+Effect: TypeAlias = StopRing | StartMaxDuration | Heard | Release
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying an event did.
+
+    Attributes:
+        change: what changed, in JSON types and with camelCase keys: at least `type`, `timestamp`,
+            `callId` and `state`; None when nothing did.
+        effects: what has to be done about it, in order.
+        ignored: why the state did not move, for events that change nothing.
+    """
+
+    change: dict[str, Any] | None
+    effects: tuple[Effect, ...] = ()
+    ignored: NoOp | None = None
+
+
+def apply(record: CallRecord, event: CallEvent) -> Applied:
+    """Apply `event` to `record`, which is changed in place.
+
+    An event that changes nothing else still teaches the record the carrier's id of the call.
+
+    Raises:
+        IllegalTransition: no carrier can cause this; it is a bug of ours. Nothing was changed.
+    """
+    kind = input_of(record, event)
+    outcome = TRANSITIONS.get((record.state, kind))
+    if outcome is None or (isinstance(event, CallEnded) and not event.reason.terminal):
+        raise IllegalTransition(
+            f"{kind.value} is impossible while a call is {record.state.value}",
+            call_id=record.call_id,
+        )
+    learned = record.provider_call_id is None and event.provider_call_id is not None
+    if learned:
+        record.provider_call_id = event.provider_call_id
+    if isinstance(outcome, NoOp):
+        return Applied(_change(record, event) if learned else None, ignored=outcome)
+    effects = _move(record, event, outcome) + _note(record, event)
+    return Applied(_change(record, event), effects)
+
+
+def input_of(record: CallRecord, event: CallEvent) -> Input:
+    """What `event` is to the machine, for a call that stands as `record` says."""
+    if isinstance(event, CallErrored):
+        return Input.ERROR if event.retryable else Input.FAILURE
+    if isinstance(event, CallSpeech):
+        token = event.turn_token
+        if token is not None and token != record.metadata.get("turnToken"):
+            return Input.STALE_SPEECH
+        return Input.SPEECH if event.is_final and event.text.strip() else Input.PARTIAL_SPEECH
+    return Input(event.type)
+
+
+def _move(record: CallRecord, event: CallEvent, outcome: CallState | Ends) -> tuple[Effect, ...]:
+    before = record.state
+    after = event.reason if isinstance(event, CallEnded) else CallState(outcome)
+    if before.terminal:
+        return ()
+    record.state = after
+    if after.terminal:
+        record.ended_at = event.timestamp
+        record.end_reason = after
+        return (StopRing(), Release(after))
+    if record.answered_at is None and after not in {CallState.INITIATED, CallState.RINGING}:
+        record.answered_at = event.timestamp
+        return (StopRing(), StartMaxDuration())
+    return ()
+
+
+def _note(record: CallRecord, event: CallEvent) -> tuple[Effect, ...]:
+    """Keep what the event says beyond the state: words, and when each side fell silent.
+
+    The latency of a turn is how long the caller waited for the bot's first word after his own
+    last, the listen wait how long the bot waited for the caller.
+    """
+    notes = record.metadata
+    match event:
+        case CallTurn():
+            notes["turnToken"] = event.turn_token
+        case CallSpeaking():
+            silent_since = notes.pop("callerSilentSince", None)
+            if silent_since is not None:
+                notes["lastTurnLatencyMs"] = max(0, event.timestamp - silent_since)
+        case CallSpoken():
+            _note_spoken(record, event)
+        case CallSpeech():
+            return _note_speech(record, event)
+        case CallErrored():
+            notes["lastError"] = event.message
+        case _:
+            pass
+    return ()
+
+
+def _note_spoken(record: CallRecord, event: CallSpoken) -> None:
+    if event.heard:
+        record.transcript.append(TranscriptEntry(event.timestamp, Speaker.BOT, event.heard))
+    record.metadata["botSilentSince"] = event.timestamp
+    if (latency_ms := event.timing.get("latencyMs")) is not None:
+        record.metadata["lastTurnLatencyMs"] = round(latency_ms)
+
+
+def _note_speech(record: CallRecord, event: CallSpeech) -> tuple[Effect, ...]:
+    notes = record.metadata
+    record.transcript.append(TranscriptEntry(event.timestamp, Speaker.USER, event.text))
+    notes["turnCount"] = notes.get("turnCount", 0) + 1
+    notes["lastTurnCompletedAt"] = event.timestamp
+    notes["callerSilentSince"] = event.timestamp
+    # A turn is answered once: the same result cannot complete it again, nor a later one.
+    notes.pop("turnToken", None)
+    silent_since = notes.pop("botSilentSince", None)
+    if silent_since is not None:
+        notes["lastTurnListenWaitMs"] = max(0, event.timestamp - silent_since)
+    return (Heard(event.text),)
+
+
+def _change(record: CallRecord, event: CallEvent) -> dict[str, Any]:
+    return {
+        "type": event.type,
+        "timestamp": event.timestamp,
+        "callId": record.call_id,
+        "providerCallId": record.provider_call_id,
+        "state": record.state.value,
+        **_details(event),
+    }
+
+
+def _details(event: CallEvent) -> dict[str, Any]:
+    details: dict[str, Any] = {}
+    match event:
+        case CallSpeaking():
+            details = {"text": event.text}
+        case CallSpoken():
+            details = {
+                "text": event.text,
+                "heard": event.heard,
+                "interrupted": event.interrupted,
+                "timing": dict(event.timing),
+            }
+        case CallSpeech():
+            details = {"transcript": event.text, "isFinal": event.is_final}
+            details["confidence"] = event.confidence
+        case CallSilence():
+            details = {"durationMs": event.duration_ms}
+        case CallDtmf():
+            details = {"digits": event.digits}
+        case CallEnded():
+            details = {"reason": event.reason.value}
+        case CallErrored():
+            details = {"message": event.message, "retryable": event.retryable}
+        case _:
+            pass
+    return details

@@ -1,0 +1,1 @@
+"""Carriers: what each one's webhooks, media sockets and REST API look like."""

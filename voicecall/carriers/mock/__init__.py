@@ -1,0 +1,1 @@
+"""The mock carrier: real calls without a telephone network."""

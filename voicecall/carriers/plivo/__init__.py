@@ -1,0 +1,1 @@
+"""Plivo Voice and audio streaming."""

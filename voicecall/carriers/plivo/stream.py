@@ -1,0 +1,101 @@
+"""Plivo audio streaming: what comes on the socket, and how to answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from voicecall.carriers._stream import (
+    StreamCleared,
+    StreamComplaint,
+    StreamDtmf,
+    StreamMark,
+    StreamMessage,
+    StreamStopped,
+    Wording,
+    audio_format,
+    digit,
+    mapping,
+    remark,
+    text,
+)
+from voicecall.errors import CodecError
+from voicecall.ports import ULAW_8K, AudioFormat, StreamStart
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class PlivoDialect:
+    """The WebSocket of a bidirectional `<Stream>`."""
+
+    def read(self, message: Mapping[str, Any]) -> StreamMessage | None:
+        """What a message other than audio says; unknown events say nothing."""
+        match message.get("event"):
+            case "start":
+                return _start(message)
+            case "dtmf":
+                return StreamDtmf(digit(mapping(message.get("dtmf"), "dtmf").get("digit")))
+            case "playedStream" | "played":
+                return StreamMark(text(message.get("name"), "name"))
+            case "clearedAudio":
+                return StreamCleared()
+            case "playFailed" | "error":
+                return StreamComplaint(remark(message.get("reason")) or "no reason given")
+            case "stop":
+                return StreamStopped()
+            case _:
+                return None
+
+    def wording(self, start: StreamStart) -> Wording:
+        """How to talk on the stream; `contentType` carries no rate here."""
+        stream_id = orjson.dumps(start.stream_id)
+        kind = b"audio/x-l16" if start.audio.encoding == "pcm16" else b"audio/x-mulaw"
+        rate = b"%d" % start.audio.rate_hz
+        return Wording(
+            media_head=b'{"event":"playAudio","media":{"contentType":"'
+            + kind
+            + b'","sampleRate":'
+            + rate
+            + b',"payload":"',
+            media_tail=b'"}}',
+            mark_head=b'{"event":"checkpoint","streamId":' + stream_id + b',"name":"',
+            mark_tail=b'"}',
+            clear=b'{"event":"clearAudio","streamId":' + stream_id + b"}",
+        )
+
+    def outgoing(self, start: StreamStart) -> AudioFormat:
+        """One content type holds for both directions."""
+        return start.audio
+
+
+def _start(message: Mapping[str, Any]) -> StreamStart:
+    start = mapping(message.get("start"), "start")
+    parameters = extra_headers(message.get("extra_headers"))
+    call_id = start.get("callId")
+    return StreamStart(
+        stream_id=text(start.get("streamId", message.get("streamId")), "streamId"),
+        provider_call_id=call_id if isinstance(call_id, str) else "",
+        audio=audio_format(start.get("mediaFormat"), ULAW_8K),
+        token=parameters.get("token"),
+        parameters=parameters,
+    )
+
+
+def extra_headers(value: object) -> dict[str, str]:
+    """Custom parameters, which come as `a=1,b=2`, as `a=1;b=2` or as a JSON object in a string."""
+    if not isinstance(value, str) or not value.strip():
+        return {}
+    if value.lstrip().startswith("{"):
+        try:
+            parsed = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise CodecError("extra_headers is neither pairs nor JSON") from error
+        return {
+            key: str(item)
+            for key, item in mapping(parsed, "extra_headers").items()
+            if isinstance(item, str | int | float)
+        }
+    pairs = (pair.partition("=") for pair in value.replace(";", ",").split(","))
+    return {key.strip(): item.strip() for key, separator, item in pairs if separator}

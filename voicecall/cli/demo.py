@@ -1,0 +1,48 @@
+"""`voicecall demo`: a whole spoken call on this machine, shown live and checked by ear."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from voicecall.cli.invocation import emit_json, json_option
+
+if TYPE_CHECKING:
+    from voicecall.cli.invocation import Invocation
+
+
+@click.command("demo")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("recordings"),
+    show_default=True,
+    help="Folder for the recording and the transcript.",
+)
+@json_option
+@click.pass_obj
+def command(invocation: Invocation, *, output: Path) -> None:
+    """Hold a spoken conversation between a simulated caller and the server.
+
+    Server, carrier and caller run on this machine and talk over the real media protocol; both
+    sides really speak and really listen. Exits with 1 if what was heard is not what was said.
+
+    Example: voicecall demo --json | jq .summary
+    """
+    # Engines, server and terminal are not worth loading for `--help`.
+    import uvloop  # noqa: PLC0415
+
+    from voicecall.cli.demo_call import DemoCall  # noqa: PLC0415
+    from voicecall.cli.demo_report import print_report  # noqa: PLC0415
+    from voicecall.cli.demo_view import LineView, TerminalView  # noqa: PLC0415
+
+    view = LineView() if invocation.wants_json else TerminalView()
+    report = uvloop.run(DemoCall(output, view).run())
+    if invocation.wants_json:
+        emit_json(report.to_json())
+    else:
+        print_report(report)
+    sys.exit(0 if report.ok else 1)

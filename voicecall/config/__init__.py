@@ -1,0 +1,1 @@
+"""Configuration: found and read once at the edge, then passed down as frozen models."""

@@ -1,0 +1,481 @@
+"""The configuration as frozen models: every key, its default and its range.
+
+Files use the camelCase names, Python the snake_case ones: `config.streaming.max_connections` is
+`streaming.maxConnections`. A finished `Config` is complete: whatever depends on other keys (the
+speech provider of a mock, the key that all OpenAI services share) has already been filled in.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from voicecall.config.derive import derive
+
+DATABASE_SCHEMES: Final = ("redis", "rediss", "valkey")
+DEFAULT_GREETING: Final = "Hello! How can I help you today?"
+WEBHOOK_PATH: Final = "/voice/webhook"
+
+_E164 = re.compile(r"\+[1-9][0-9]{1,14}")
+_HOST = re.compile(r"[A-Za-z0-9.-]+|\[?[0-9A-Fa-f:.]+\]?")
+_RESPONDER = re.compile(r"[A-Za-z0-9_-]+/\S.*")
+
+
+# --- kinds of values -------------------------------------------------------------------------
+
+
+def _phone_number(value: str) -> str:
+    if not _E164.fullmatch(value):
+        raise ValueError("must be an E.164 number such as +15550001234")
+    return value
+
+
+def _parts(url: str, refusal: str) -> SplitResult:
+    """The parts of a URL with a host; the parser's own messages would repeat what may be secret."""
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ValueError(refusal) from None
+    if not usable:
+        raise ValueError(refusal)
+    return parts
+
+
+def _url(value: str) -> str:
+    refusal = "must be an http:// or https:// URL"
+    parts = _parts(value, refusal)
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError(refusal)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user name or password")
+    return value
+
+
+def _url_path(value: str) -> str:
+    if not value.startswith("/") or value.startswith("//") or re.search(r"[\s?#]", value):
+        raise ValueError("must be an absolute path such as /voice/webhook, without a query")
+    return value.rstrip("/") or "/"
+
+
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("must be a host name or address, without scheme or port")
+    return value.lower()
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ip_network(value.strip(), strict=False)
+    except ValueError:
+        raise ValueError("must be an IP address or a network such as 10.0.0.0/8") from None
+
+
+def _responder(value: str) -> str:
+    if not _RESPONDER.fullmatch(value):
+        raise ValueError("must be <service>/<model>, for example openai/gpt-6-luna")
+    return value
+
+
+def _store(value: str) -> str:
+    refusal = "must be a file, or a redis://, rediss:// or valkey:// URL"
+    if "://" in value and _parts(value, refusal).scheme not in DATABASE_SCHEMES:
+        raise ValueError(refusal)
+    return value
+
+
+PhoneNumber: TypeAlias = Annotated[
+    str,
+    AfterValidator(_phone_number),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_E164.pattern}$"}),
+]
+Url: TypeAlias = Annotated[
+    str, AfterValidator(_url), WithJsonSchema({"type": "string", "format": "uri"})
+]
+UrlPath: TypeAlias = Annotated[
+    str, AfterValidator(_url_path), WithJsonSchema({"type": "string", "pattern": "^/"})
+]
+Host: TypeAlias = Annotated[str, AfterValidator(_host)]
+Network: TypeAlias = Annotated[
+    IPv4Network | IPv6Network, BeforeValidator(_network), WithJsonSchema({"type": "string"})
+]
+Responder: TypeAlias = Annotated[
+    str,
+    AfterValidator(_responder),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_RESPONDER.pattern}$"}),
+]
+Store: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_store)]
+Secret: TypeAlias = Annotated[SecretStr, Field(min_length=1)]
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
+PositiveMs: TypeAlias = Annotated[int, Field(ge=1, le=86_400_000)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _camel(name: str) -> str:
+    return to_camel(name).replace("Ips", "IPs")
+
+
+class Section(BaseModel):
+    """One object of the configuration file: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(
+        alias_generator=_camel,
+        field_title_generator=lambda name, _: _camel(name),
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+
+# --- carriers --------------------------------------------------------------------------------
+
+
+class Twilio(Section):
+    """Twilio account."""
+
+    account_sid: Text | None = None
+    auth_token: Secret | None = None
+    region: Literal["us1", "ie1", "au1"] | None = None
+    api_base_url: Url | None = None
+
+
+class Telnyx(Section):
+    """Telnyx account; `public_key` is base64 of 32 octets or of DER SPKI, or PEM."""
+
+    api_key: Secret | None = None
+    connection_id: Text | None = None
+    public_key: Text | None = None
+    api_base_url: Url | None = None
+
+
+class Plivo(Section):
+    """Plivo account."""
+
+    auth_id: Text | None = None
+    auth_token: Secret | None = None
+    api_base_url: Url | None = None
+
+
+class Mock(Section):
+    """The carrier without a network: whom its calls reach, and what that one says."""
+
+    phone: Literal["auto", "echo", "busy", "no-answer", "off"] = "auto"
+    persona: Path | None = None
+
+
+# --- how we are reached ----------------------------------------------------------------------
+
+
+class Tls(Section):
+    """PEM files of the server's certificate chain and key."""
+
+    cert: Path
+    key: Path
+
+
+class Serve(Section):
+    """The control plane's listener; port 0 takes any free port."""
+
+    port: Port = 3334
+    bind: Host = "127.0.0.1"
+    path: UrlPath = WEBHOOK_PATH
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    tls: Tls | None = None
+
+
+class Tunnel(Section):
+    """A tunnel that makes the server reachable from outside."""
+
+    provider: Literal["none", "ngrok", "tailscale-serve", "tailscale-funnel"] = "none"
+    ngrok_auth_token: Secret | None = None
+    ngrok_domain: Host | None = None
+    allow_ngrok_free_tier_loopback_bypass: bool = False
+
+
+class Tailscale(Section):
+    """Exposure through Tailscale."""
+
+    mode: Literal["off", "serve", "funnel"] = "off"
+    path: UrlPath = WEBHOOK_PATH
+    port: Annotated[int, Field(ge=1, le=65535)] = 443
+
+
+class WebhookSecurity(Section):
+    """Which forwarding headers are believed, from whom."""
+
+    allowed_hosts: tuple[Host, ...] = ()
+    trust_forwarding_headers: bool = False
+    trusted_proxy_ips: tuple[Network, ...] = ()
+
+
+# --- calls -----------------------------------------------------------------------------------
+
+
+class Outbound(Section):
+    """How calls we place behave when the request does not say."""
+
+    default_mode: Literal["notify", "conversation"] = "notify"
+    notify_hangup_delay_sec: Annotated[float, Field(ge=0, le=600)] = 3
+
+
+class Streaming(Section):
+    """The media plane; port 0 leaves it to the control plane's port."""
+
+    enabled: bool = False
+    stream_path: UrlPath = "/voice/stream"
+    pre_start_timeout_ms: PositiveMs = 5000
+    max_pending_connections: Count = 32
+    max_pending_connections_per_ip: Count = 4
+    max_connections: Count = 128
+    port: Port = 3335
+    bind: Host = "127.0.0.1"
+    public_url: Url | None = None
+    frame_ms: Annotated[int, Field(ge=10, le=100, multiple_of=10)] = 20
+    lead_ms: Annotated[int, Field(ge=0, le=2000)] = 160
+    jitter_ms: Annotated[int, Field(ge=0, le=1000)] = 60
+
+
+class BargeIn(Section):
+    """What the caller's speech must be like to interrupt the bot.
+
+    `min_level_dbfs` is relative to full scale: 0 is the loudest, -60 nearly silent.
+    """
+
+    enabled: bool = True
+    min_speech_ms: Annotated[int, Field(ge=0, le=5000)] = 200
+    min_level_dbfs: Annotated[float, Field(ge=-96, le=0)] = -45
+
+
+# --- speech and language services --------------------------------------------------------------
+
+
+class OpenAI(Section):
+    """An OpenAI account, or any server that speaks its protocols."""
+
+    api_key: Secret | None = None
+    base_url: Url | None = None
+
+
+class ServiceKey(Section):
+    """A service that needs nothing but a key."""
+
+    api_key: Secret | None = None
+
+
+class OpenAIStt(OpenAI):
+    """Recognition by OpenAI."""
+
+    model: Text = "gpt-transcribe"
+    language: Text | None = None
+
+
+class DeepgramStt(ServiceKey):
+    """Recognition by Deepgram."""
+
+    model: Text = "nova-3"
+    language: Text | None = None
+    base_url: Url | None = None
+
+
+class LocalStt(Section):
+    """Recognition on this machine."""
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class ScriptedStt(Section):
+    """Recognition that says what it is told to, one transcript for each utterance."""
+
+    transcripts: tuple[str, ...] = ()
+
+
+class Stt(Section):
+    """Speech to text; an utterance ends after `silence_duration_ms` without speech."""
+
+    provider: Literal["openai", "deepgram", "local", "scripted"] = "local"
+    silence_duration_ms: Annotated[int, Field(ge=100, le=10_000)] = 800
+    vad_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    openai: OpenAIStt = OpenAIStt()
+    deepgram: DeepgramStt = DeepgramStt()
+    local: LocalStt = LocalStt()
+    scripted: ScriptedStt = ScriptedStt()
+
+
+class OpenAITts(OpenAI):
+    """Synthesis by OpenAI."""
+
+    model: Text = "gpt-realtime-2.1-mini"
+    voice: Text = "alloy"
+    instructions: str | None = None
+    speed: Annotated[float, Field(ge=0.25, le=4)] = 1.0
+
+
+class VoiceSettings(Section):
+    """How an ElevenLabs voice speaks; what is not set is left to the voice."""
+
+    stability: Annotated[float, Field(ge=0, le=1)] | None = None
+    similarity_boost: Annotated[float, Field(ge=0, le=1)] | None = None
+    style: Annotated[float, Field(ge=0, le=1)] | None = None
+    use_speaker_boost: bool | None = None
+    speed: Annotated[float, Field(ge=0.5, le=2)] | None = None
+
+
+class ElevenLabsTts(ServiceKey):
+    """Synthesis by ElevenLabs."""
+
+    voice_id: Text | None = None
+    model_id: Text = "eleven_flash_v2_5"
+    base_url: Url | None = None
+    voice_settings: VoiceSettings = VoiceSettings()
+
+
+class LocalTts(Section):
+    """Synthesis on this machine; the same seed and text give the same audio."""
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Tts(Section):
+    """Text to speech."""
+
+    provider: Literal["openai", "elevenlabs", "local", "scripted"] = "local"
+    openai: OpenAITts = OpenAITts()
+    elevenlabs: ElevenLabsTts = ElevenLabsTts()
+    local: LocalTts = LocalTts()
+
+
+class Realtime(Section):
+    """Speech-to-speech; uses the key and server of `openai`."""
+
+    enabled: bool = False
+    provider: Literal["openai"] = "openai"
+    model: Text = "gpt-realtime-2.1"
+    voice: Text = "marin"
+    instructions: str | None = None
+    # Free-form, so it may hold authorisations for remote tools: kept out of every output.
+    tools: Annotated[tuple[dict[str, Any], ...], Field(repr=False)] = ()
+
+
+class NumberSettings(Section):
+    """What is different on one of our numbers; `tts` is merged over the general one."""
+
+    inbound_greeting: str | None = None
+    tts: Tts | None = None
+    response_model: Responder | None = None
+    response_system_prompt: str | None = None
+    response_timeout_ms: PositiveMs | None = None
+
+
+class Rpc(Section):
+    """Access to the RPC interface; without a token one is kept in the state directory."""
+
+    token: Secret | None = None
+
+
+# --- all of it -------------------------------------------------------------------------------
+
+
+class Config(Section):
+    """The whole configuration.
+
+    `Config()` is a server that needs nothing: mock carrier, local speech, no keys. Times are in
+    the unit their name ends in.
+
+    Raises:
+        pydantic.ValidationError: a key is unknown or its value out of range. `load` turns that
+            into `ConfigError`; secrets are in neither.
+    """
+
+    enabled: bool = True
+    provider: Literal["twilio", "telnyx", "plivo", "mock"] = "mock"
+    from_number: PhoneNumber | None = None
+    to_number: PhoneNumber | None = None
+    twilio: Twilio = Twilio()
+    telnyx: Telnyx = Telnyx()
+    plivo: Plivo = Plivo()
+    mock: Mock = Mock()
+    serve: Serve = Serve()
+    public_url: Url | None = None
+    tunnel: Tunnel = Tunnel()
+    tailscale: Tailscale = Tailscale()
+    webhook_security: WebhookSecurity = WebhookSecurity()
+    skip_signature_verification: bool = False
+    inbound_policy: Literal["disabled", "allowlist", "pairing", "open"] = "disabled"
+    allow_from: tuple[PhoneNumber, ...] = ()
+    inbound_greeting: str = DEFAULT_GREETING
+    numbers: dict[PhoneNumber, NumberSettings] = Field(default_factory=dict)
+    outbound: Outbound = Outbound()
+    max_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    stale_call_reaper_seconds: Annotated[int, Field(ge=0, le=604_800)] = 0
+    silence_timeout_ms: Annotated[int, Field(ge=100, le=10_000)] = 800
+    transcript_timeout_ms: PositiveMs = 180_000
+    ring_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] = 30_000
+    max_concurrent_calls: Count = 128
+    session_scope: Literal["per-phone", "per-call"] = "per-phone"
+    streaming: Streaming = Streaming()
+    barge_in: BargeIn = BargeIn()
+    stt: Stt = Stt()
+    tts: Tts = Tts()
+    openai: OpenAI = OpenAI()
+    elevenlabs: ServiceKey = ServiceKey()
+    deepgram: ServiceKey = ServiceKey()
+    response_model: Responder = "scripted/builtin"
+    response_system_prompt: str | None = None
+    response_timeout_ms: PositiveMs = 30_000
+    realtime: Realtime = Realtime()
+    # A database URL may hold a password.
+    store: Annotated[Store | None, Field(repr=False)] = None
+    rpc: Rpc = Rpc()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, settings: Any) -> Any:  # noqa: ANN401  (whatever a caller passes)
+        return derive(_plain(cls, settings)) if isinstance(settings, dict) else settings
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        problems = []
+        if self.serve.path == self.streaming.stream_path:
+            problems.append("streaming.streamPath: must not be the same as serve.path")
+        if self.streaming.port and self.streaming.port == self.serve.port:
+            problems.append("streaming.port: must not be the same as serve.port (0 shares it)")
+        if self.streaming.lead_ms < self.streaming.frame_ms:
+            problems.append("streaming.leadMs: must be at least streaming.frameMs")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+def _plain(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """Values as a file would have them: camelCase keys, sections as dicts of what was set."""
+    aliases = {name: field.alias or name for name, field in model.model_fields.items()}
+    return {aliases.get(name, name): _plain_value(value) for name, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:  # noqa: ANN401  (any field's value)
+    if isinstance(value, BaseModel):
+        set_values = {name: getattr(value, name) for name in value.model_fields_set}
+        return _plain(type(value), set_values)
+    if isinstance(value, dict):
+        return {key: _plain_value(inner) for key, inner in value.items()}
+    return value

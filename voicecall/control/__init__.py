@@ -1,0 +1,1 @@
+"""The control plane: webhooks, RPC, live events and health over HTTP."""

@@ -1,0 +1,1 @@
+"""Turn-taking, memory and sentences: pure rules, no I/O and no clock."""

@@ -1,0 +1,1 @@
+"""Making a local server reachable for carriers."""

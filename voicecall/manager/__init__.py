@@ -1,0 +1,1 @@
+"""Live calls: one actor each, one manager for all."""

@@ -1,0 +1,1 @@
+"""The media plane: sockets, the ticker, and the audio of every call."""

@@ -1,0 +1,355 @@
+"""The composition root: builds every part from the configuration and joins them.
+
+The only module that knows everyone. ::
+
+    async with Server(config) as server:
+        record = await server.calls.initiate("Hello!", to="+15550001234", mode="conversation")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from voicecall.carriers._proxies import TrustedProxies
+from voicecall.carriers._public_url import ForwardingPolicy
+from voicecall.carriers.mock.client import MockCarrier
+from voicecall.carriers.mock.webhook import MockWebhook
+from voicecall.carriers.plivo.stream import PlivoDialect
+from voicecall.carriers.telnyx.stream import TelnyxDialect
+from voicecall.carriers.twilio.stream import TwilioDialect
+from voicecall.clock import SystemClock
+from voicecall.config.schema import Config
+from voicecall.control.app import create_app
+from voicecall.control.listen import ControlListener, TlsFiles
+from voicecall.control.services import ControlServices, StreamRoute, WebhookSettings
+from voicecall.dialog.turns import BargeIn
+from voicecall.errors import ServeError
+from voicecall.llm.responders import responder
+from voicecall.manager.manager import CallManager
+from voicecall.manager.settings import CallSettings
+from voicecall.media.admission import StreamTokens
+from voicecall.media.asgi import MediaEndpoint
+from voicecall.media.audio import Transcoder
+from voicecall.media.server import MediaServer, MediaSettings
+from voicecall.metrics import Metrics
+from voicecall.ports import Preparable
+from voicecall.session.equipment import Equipment, SessionSettings
+from voicecall.session.registry import Sessions
+from voicecall.simulator.callee import Callee
+from voicecall.speech.engines import recogniser, voice
+from voicecall.store.memory import MemoryCallStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from voicecall.call.events import CallEvent
+    from voicecall.carriers._stream import Dialect
+    from voicecall.clock import Clock
+    from voicecall.session.timing import TurnTiming
+
+__all__ = ["Server"]
+
+log = logging.getLogger("voicecall.server")
+
+# A token is made when the carrier is told the URL, which for an outbound call is before it rings.
+TOKEN_VALID_MS = 30_000
+# Together less than the 10 s that a process manager waits after SIGTERM.
+CALLS_GRACE_S = 4.0
+CONTROL_GRACE_S = 2.0
+MOCK_NUMBER = "+15550000000"
+
+_DIALECTS: dict[str, type[Dialect]] = {
+    "twilio": TwilioDialect,
+    "mock": TwilioDialect,
+    "telnyx": TelnyxDialect,
+    "plivo": PlivoDialect,
+}
+
+
+class Server:
+    """A whole voicecall in this process and event loop.
+
+    Args:
+        config: complete configuration; everything local when None.
+        rpc_token: bearer token of the RPC interface; the configured or a random one when None.
+        callee: whom mock calls reach; the one that `mock` describes when None.
+        clock: the time.
+
+    Attributes:
+        calls: places, finds and ends calls.
+        metrics: counters of every part.
+        rpc_token: what RPC clients have to show.
+
+    Raises:
+        ConfigError, ServeError: this version cannot do what the configuration asks for.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        rpc_token: str | None = None,
+        callee: Callee | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._config = config = config or Config()
+        self._clock = clock = clock or SystemClock()
+        _check_servable(config)
+        self.metrics = Metrics()
+        self.rpc_token = rpc_token or _configured_token(config) or secrets.token_urlsafe(32)
+        self._state = "starting"
+        self._equipment = _equipment(config, clock)
+        self._callee = callee or Callee(config.mock.phone, config.mock.persona, clock)
+        self._tokens = StreamTokens(clock, TOKEN_VALID_MS + config.ring_timeout_ms)
+        self._sessions = Sessions(
+            lambda _: self._equipment,
+            clock=clock,
+            convert=Transcoder,
+            on_turn=self._on_turn,
+            on_cleared=self.metrics.cleared,
+        )
+        self._carrier = MockCarrier(
+            config.mock.phone,
+            clock=clock,
+            emit=self._on_carrier_event,
+            ring=self._callee.ring,
+            press=self._callee.press,
+        )
+        self._store = MemoryCallStore()
+        self.calls = CallManager(
+            _call_settings(config),
+            carrier=self._carrier,
+            store=self._store,
+            clock=clock,
+            urls=self._tokens if config.streaming.enabled else None,
+            conversations=self._sessions,
+            metrics=self.metrics,
+        )
+        self._sessions.attach(self.calls, self.calls.learn_provider_id)
+        self._media = MediaServer(
+            _media_settings(config),
+            dialect=_DIALECTS[config.provider](),
+            door=self._tokens,
+            gate=self._sessions,
+            clock=clock,
+        )
+        self.metrics.add_collector(self._media.readings)
+        tls = config.serve.tls
+        self._control = ControlListener(
+            create_app(self._control_services()),
+            config.serve.bind,
+            config.serve.port,
+            TlsFiles(tls.cert, tls.key) if tls else None,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    @property
+    def control_url(self) -> str:
+        """Where the control plane listens on this machine, once started."""
+        scheme = "https" if self._config.serve.tls else "http"
+        return f"{scheme}://{_reachable(self._config.serve.bind)}:{self._control.port}"
+
+    async def start(self) -> None:
+        """Load the engines, listen, and be ready.
+
+        Raises:
+            ServeError: a port is taken.
+            DependencyMissing: an engine is not installed; the message says what to install.
+        """
+        try:
+            await _prepare(self._equipment)
+            streaming = self._config.streaming
+            media_port = None
+            if streaming.enabled and streaming.port:
+                media_port = await self._media.listen(streaming.bind, streaming.port)
+            await self._control.start()
+            self._tokens.base_url = self._stream_url(media_port)
+        except BaseException:
+            await self.stop()
+            raise
+        # What lives from here on is the server itself: no collection has to look at it again.
+        gc.collect()
+        gc.freeze()
+        self._state = "ready"
+        log.info("ready", extra={"control_url": self.control_url, "media_port": media_port})
+
+    async def stop(self) -> None:
+        """Refuse what is new, end what is live, and free everything; within 10 s."""
+        if self._state == "stopped":
+            return
+        self._state = "draining"
+        self.calls.drain()
+        self._media.drain()
+        async with contextlib.AsyncExitStack() as stack:
+            # Each part is closed before those that it needs.
+            stack.push_async_callback(self._close_engines)
+            stack.push_async_callback(self._store.close)
+            stack.push_async_callback(self._control.stop, CONTROL_GRACE_S)
+            stack.push_async_callback(self._media.close)
+            stack.push_async_callback(self._carrier.close)
+            stack.push_async_callback(self._sessions.close)
+            stack.push_async_callback(self.calls.close, CALLS_GRACE_S)
+        self._state = "stopped"
+
+    async def _close_engines(self) -> None:
+        await self._callee.close()
+        for engine in (*self._equipment.tts, self._equipment.stt, self._equipment.responder):
+            if engine is not None:
+                await engine.close()
+
+    async def _on_carrier_event(self, event: CallEvent) -> None:
+        await self.calls.apply(event)
+
+    def _on_turn(self, timing: TurnTiming) -> None:
+        if timing.latency_ms is not None:
+            self.metrics.turn_answered(timing.latency_ms)
+        if timing.first_audio_ms is not None:
+            self.metrics.first_audio(timing.first_audio_ms)
+
+    def _control_services(self) -> ControlServices:
+        config = self._config
+        security = config.webhook_security
+        stream = None
+        if config.streaming.enabled:
+            endpoint = MediaEndpoint(self._media, self._clock)
+            stream = StreamRoute(config.streaming.stream_path, endpoint)
+        return ControlServices(
+            calls=self.calls,
+            webhook=MockWebhook(self._clock),
+            webhooks=WebhookSettings(
+                path=config.serve.path,
+                carrier=config.provider,
+                forwarding=ForwardingPolicy(
+                    public_url=config.public_url,
+                    allowed_hosts=frozenset(security.allowed_hosts),
+                    trust_headers=security.trust_forwarding_headers,
+                    proxies=TrustedProxies(str(each) for each in security.trusted_proxy_ips),
+                ),
+                verify=not config.skip_signature_verification,
+            ),
+            metrics=self.metrics,
+            readiness=self._readiness,
+            rpc_token=self.rpc_token,
+            clock=self._clock,
+            stream=stream,
+        )
+
+    def _readiness(self) -> Mapping[str, Any]:
+        admission = self._media.admission
+        return {
+            "ready": self._state == "ready",
+            "state": self._state,
+            "provider": self._config.provider,
+            "calls": {"live": self.calls.live_count, "limit": self._config.max_concurrent_calls},
+            "streams": {"open": admission.open, "pending": admission.pending},
+        }
+
+    def _stream_url(self, media_port: int | None) -> str:
+        streaming = self._config.streaming
+        public = streaming.public_url or self._config.public_url
+        if public is not None:
+            parts = urlsplit(public)
+            scheme = "ws" if parts.scheme == "http" else "wss"
+            return f"{scheme}://{parts.netloc}{streaming.stream_path}"
+        if media_port is not None:
+            return f"ws://{_reachable(streaming.bind)}:{media_port}{streaming.stream_path}"
+        return f"{self.control_url.replace('http', 'ws', 1)}{streaming.stream_path}"
+
+
+def _check_servable(config: Config) -> None:
+    """Refuse what this version cannot do, rather than do something else."""
+    if not config.enabled:
+        raise ServeError("enabled: is false, so nothing is served; set it to true")
+    if config.provider != "mock":
+        raise ServeError(f"provider: {config.provider} is not in this version; use mock")
+    if config.serve.workers > 1:
+        raise ServeError("serve.workers: this version serves with one worker")
+    if config.realtime.enabled:
+        raise ServeError("realtime.enabled: speech-to-speech is not in this version")
+
+
+def _configured_token(config: Config) -> str | None:
+    return config.rpc.token.get_secret_value() if config.rpc.token else None
+
+
+def _reachable(bind: str) -> str:
+    """An address of this machine that a listener on `bind` can be reached at."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104
+    return f"[{address}]" if ":" in address else address
+
+
+def _equipment(config: Config, clock: Clock) -> Equipment:
+    return Equipment(
+        tts=(voice(config.tts),),
+        stt=recogniser(config.stt, clock) if config.streaming.enabled else None,
+        responder=responder(config.response_model),
+        settings=SessionSettings(
+            notify_hangup_delay_ms=round(config.outbound.notify_hangup_delay_sec * 1000),
+            response_timeout_ms=config.response_timeout_ms,
+            barge_in=BargeIn(
+                enabled=config.barge_in.enabled, min_speech_ms=config.barge_in.min_speech_ms
+            ),
+        ),
+    )
+
+
+async def _prepare(equipment: Equipment) -> None:
+    """Load the models now: a missing package is told at start, and no call waits for it."""
+    engines: tuple[object, ...] = (*equipment.tts, equipment.stt)
+    for engine in engines:
+        if isinstance(engine, Preparable):
+            await engine.prepare()
+
+
+def _call_settings(config: Config) -> CallSettings:
+    return CallSettings(
+        # The mock carrier calls from anywhere; every other one has to be told.
+        from_number=config.from_number or MOCK_NUMBER,
+        to_number=config.to_number,
+        default_mode=config.outbound.default_mode,
+        max_concurrent_calls=config.max_concurrent_calls,
+        inbound_policy=config.inbound_policy,
+        allow_from=config.allow_from,
+        inbound_greeting=config.inbound_greeting,
+        numbers={
+            number: settings.model_dump(by_alias=True, exclude_none=True, exclude={"tts"})
+            for number, settings in config.numbers.items()
+        },
+        session_scope=config.session_scope,
+        ring_timeout_ms=config.ring_timeout_ms,
+        max_duration_ms=config.max_duration_seconds * 1000,
+        transcript_timeout_ms=config.transcript_timeout_ms,
+        stale_after_ms=config.stale_call_reaper_seconds * 1000,
+    )
+
+
+def _media_settings(config: Config) -> MediaSettings:
+    streaming = config.streaming
+    return MediaSettings(
+        stream_path=streaming.stream_path,
+        pre_start_timeout_ms=streaming.pre_start_timeout_ms,
+        max_pending_connections=streaming.max_pending_connections,
+        max_pending_connections_per_ip=streaming.max_pending_connections_per_ip,
+        max_connections=streaming.max_connections,
+        frame_ms=streaming.frame_ms,
+        lead_ms=streaming.lead_ms,
+        jitter_ms=streaming.jitter_ms,
+        trusted_proxies=tuple(str(each) for each in config.webhook_security.trusted_proxy_ips),
+    )

@@ -1,0 +1,1 @@
+"""One call's conversation: what it hears, what it says, and when."""

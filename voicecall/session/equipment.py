@@ -1,0 +1,75 @@
+"""What a conversation is held with, and what surrounds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from voicecall.dialog.turns import BargeIn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from voicecall.call.record import CallState
+    from voicecall.clock import Clock
+    from voicecall.ports import CallControl, Responder, SpeechToText, TextToSpeech
+    from voicecall.session.session import Session
+    from voicecall.session.speak import MakeConversion
+    from voicecall.session.timing import TurnTiming
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How a conversation behaves.
+
+    Attributes:
+        notify_hangup_delay_ms: in notify mode, from the end of the message to the hang-up.
+        response_timeout_ms: how long the responder may take for its next piece of text.
+        barge_in: when the caller's speech stops the bot's.
+        apology: what is said when the responder fails.
+    """
+
+    notify_hangup_delay_ms: int = 3000
+    response_timeout_ms: int = 30_000
+    barge_in: BargeIn = field(default_factory=BargeIn)
+    apology: str = "I am sorry, something went wrong. Could you say that again, please?"
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What one call is held with; shared with other calls, so the session closes none of it.
+
+    Attributes:
+        tts: voices in the order they are tried.
+        stt: the recogniser; None does not listen.
+        responder: who answers; None leaves answering to whoever uses the call.
+        settings: how it behaves.
+    """
+
+    tts: Sequence[TextToSpeech]
+    stt: SpeechToText | None = None
+    responder: Responder | None = None
+    settings: SessionSettings = SessionSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a session needs of the rest of the system.
+
+    Attributes:
+        calls: where events go.
+        clock: the time.
+        convert: makes conversions between audio formats.
+        end: hangs the call up, in a task that outlives the session.
+        on_turn: told the timing of each answered turn.
+        on_cleared: told how long it took, in milliseconds, to stop what the caller interrupted.
+        on_closed: told that the session has ended.
+    """
+
+    calls: CallControl
+    clock: Clock
+    convert: MakeConversion
+    end: Callable[[str, CallState], None]
+    on_turn: Callable[[TurnTiming], None]
+    on_cleared: Callable[[float], None]
+    on_closed: Callable[[Session], None]

@@ -1,0 +1,154 @@
+"""Who may speak: one thing is said at a time, in the order it was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+from voicecall.errors import SpeechError
+from voicecall.ports import Playback
+from voicecall.session.speak import Speech, Voice, whole
+from voicecall.session.timing import TurnTiming
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from types import TracebackType
+
+    from voicecall.clock import Clock
+    from voicecall.ports import AudioPath
+
+_MAX_WAITING_TEXTS = 8
+
+SKIPPED = Playback(heard_ms=0, total_ms=0, interrupted=True)
+"""What becomes of a text that is never said."""
+
+
+class Floor:
+    """The right to speak on one call; taken with `async with`, first come, first served.
+
+    Overflow rule: at most eight texts wait; one more is refused.
+
+    Args:
+        path: where is spoken.
+        voice: who speaks.
+        clock: for timings.
+        on_begin: called with the first sentence when its audio starts, and whether it may not be
+            interrupted.
+        on_end: called once for each speech, before anything that follows it, and whether it was
+            interrupted; also for one that never began.
+    """
+
+    def __init__(
+        self,
+        path: AudioPath,
+        voice: Voice,
+        clock: Clock,
+        on_begin: Callable[[str, bool], None],
+        on_end: Callable[[Speech, bool], None],
+    ) -> None:
+        self._path = path
+        self._voice = voice
+        self._clock = clock
+        self._on_begin = on_begin
+        self._on_end = on_end
+        self._lock = asyncio.Lock()
+        self._waiting_texts = 0
+        # Raised by an interruption: texts that were waiting then are skipped.
+        self._interruptions = 0
+        # What is being said or prepared, until its end has been told.
+        self._speech: Speech | None = None
+
+    @property
+    def audible(self) -> bool:
+        """Whether something is being played that has not ended."""
+        return self._speech is not None and self._speech.began
+
+    async def __aenter__(self) -> Self:
+        await self._lock.acquire()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def queue(self, text: str, done: asyncio.Future[Playback]) -> Coroutine[Any, Any, None]:
+        """Queue `text`; the result says it when its turn comes, and settles `done`.
+
+        Raises:
+            SpeechError: eight texts are already waiting.
+        """
+        if self._waiting_texts >= _MAX_WAITING_TEXTS:
+            raise SpeechError("too many texts are waiting to be said", retryable=True)
+        self._waiting_texts += 1
+        return self._say(text, done, self._interruptions)
+
+    def new_speech(self, timing: TurnTiming | None = None, *, protected: bool = False) -> Speech:
+        """Something to be said with `perform`."""
+        return Speech(
+            self._path,
+            self._voice,
+            clock=self._clock,
+            timing=timing or TurnTiming(),
+            on_begin=lambda text: self._on_begin(text, protected),
+        )
+
+    async def perform(self, speech: Speech, pieces: AsyncGenerator[str]) -> Playback:
+        """Say something; the floor has to be taken. Raises `SpeechError`."""
+        self._speech = speech
+        interrupted = True
+        try:
+            playback = await speech.run(pieces)
+            interrupted = playback.interrupted
+        finally:
+            self._end(speech, interrupted=interrupted)
+        if speech.failure is not None:
+            raise speech.failure
+        return playback
+
+    async def say(self, text: str, *, protected: bool = False) -> Playback:
+        """Say `text`; the floor has to be taken. Raises `SpeechError`."""
+        return await self.perform(self.new_speech(protected=protected), whole(text))
+
+    def interrupt(self) -> None:
+        """Stop what is being said, and skip the texts that wait."""
+        self._interruptions += 1
+        self.cut()
+
+    def cut(self) -> None:
+        """Stop what is being said; its end is told at once, not when it has wound up."""
+        speech = self._speech
+        if speech is None:
+            return
+        speech.stop()
+        if speech.began:
+            self._path.clear()
+        self._end(speech, interrupted=True)
+
+    async def _say(self, text: str, done: asyncio.Future[Playback], interruptions: int) -> None:
+        async with self:
+            self._waiting_texts -= 1
+            if interruptions != self._interruptions:
+                return
+            try:
+                playback = await self.say(text)
+            except SpeechError as error:
+                if done.done():
+                    raise
+                done.set_exception(error)
+            else:
+                settle(done, playback)
+
+    def _end(self, speech: Speech, *, interrupted: bool) -> None:
+        if self._speech is speech:
+            self._speech = None
+            self._on_end(speech, interrupted)
+
+
+def settle(done: asyncio.Future[Playback], playback: Playback) -> None:
+    """Give `done` its result, unless it has one or nobody waits for it any more."""
+    if not done.done():
+        done.set_result(playback)

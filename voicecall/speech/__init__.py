@@ -1,0 +1,1 @@
+"""Speech engines: recognition, synthesis and voice activity."""

@@ -1,0 +1,1 @@
+"""Where call records are kept."""

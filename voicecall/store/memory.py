@@ -1,0 +1,65 @@
+"""Call records in memory: for tests, demos and calls that need not survive the process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from voicecall.call.record import CallState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+class MemoryCallStore:
+    """Keeps all live calls, and the newest of the ended ones.
+
+    Args:
+        ended_limit: how many ended calls are kept; the one that ended first is forgotten.
+    """
+
+    def __init__(self, ended_limit: int = 1000) -> None:
+        self._ended_limit = ended_limit
+        self._live: dict[str, Mapping[str, Any]] = {}
+        self._ended: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._by_provider_id: dict[str, str] = {}
+
+    async def save(self, record: Mapping[str, Any], change: Mapping[str, Any]) -> None:
+        """Keep the record as it is now; single changes are not kept."""
+        del change
+        call_id: str = record["callId"]
+        if provider_call_id := record["providerCallId"]:
+            self._by_provider_id[provider_call_id] = call_id
+        if CallState(record["state"]).terminal:
+            self._live.pop(call_id, None)
+            self._ended[call_id] = record
+            self._forget_oldest()
+        else:
+            self._live[call_id] = record
+
+    async def get(self, call_id: str) -> Mapping[str, Any] | None:
+        """One record by our id or the carrier's."""
+        own = self._by_provider_id.get(call_id, call_id)
+        return self._live.get(own) or self._ended.get(own)
+
+    async def live(self) -> Sequence[Mapping[str, Any]]:
+        """Records of calls that have not ended, oldest first."""
+        return list(self._live.values())
+
+    async def recent(self, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The newest records, newest first."""
+        newest = sorted(self._all(), key=lambda record: record["startedAt"], reverse=True)
+        return newest[: max(0, limit)]
+
+    async def close(self) -> None:
+        """Nothing to free; what is kept stays readable."""
+
+    def _all(self) -> Iterator[Mapping[str, Any]]:
+        # Reversed, so that a stable sort puts the later of two calls of one millisecond first.
+        yield from reversed(self._live.values())
+        yield from reversed(self._ended.values())
+
+    def _forget_oldest(self) -> None:
+        while len(self._ended) > self._ended_limit:
+            _, record = self._ended.popitem(last=False)
+            self._by_provider_id.pop(record["providerCallId"] or "", None)
