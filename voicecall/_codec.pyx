@@ -1,6 +1,5 @@
 """The compiled media core: one extension, cut into one fragment per concept, in reading order."""
 
-from base64 import b64decode
 from collections import deque
 
 import orjson

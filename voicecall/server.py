@@ -207,6 +207,8 @@ class Server:
             stack.push_async_callback(self._sessions.close)
             stack.push_async_callback(self.calls.close, CALLS_GRACE_S)
         self._state = "stopped"
+        # What was set aside at the start has to be freed with the server.
+        gc.unfreeze()
 
     async def _close_engines(self) -> None:
         await self._callee.close()

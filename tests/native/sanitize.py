@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("voicecall", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+COPIED = ("voicecall", "tests", "benchmarks", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 RUNTIMES = ("libasan.so", "libubsan.so")
 NOT_COPIED = shutil.ignore_patterns("*.so", "_codec.c", "__pycache__", "build")
 BUILD_DEADLINE_S = 900

@@ -14,7 +14,7 @@ cdef enum Verdict:
     VERDICT_DELIVER = 0      # next in order: hand it on, then ask take_next()
     VERDICT_HELD = 1         # behind a gap: kept
     VERDICT_DROPPED = 2      # duplicate or late
-    VERDICT_RESTART = 3      # a new numbering: take_flushed() first, then offer it again
+    VERDICT_RESTART = 3      # a new numbering: take_next() with `give_up` first, then offer it again
 
 cdef enum Release:
     RELEASE_NOTHING = 0
@@ -80,6 +80,9 @@ cdef class JitterBuffer:
             self._begin(number)
         ahead = <int32_t>(<uint32_t>number - self._next)
         if ahead == 0:
+            if self._held_count and self._held[self._next % JITTER_SLOTS].audio != NULL:
+                self.duplicates += 1
+                return VERDICT_DROPPED
             self._advance()
             return VERDICT_DELIVER
         if ahead < 0:
@@ -188,8 +191,8 @@ cdef class JitterBuffer:
             self._collect(now_ns, True, out)
             self.restart(number)
             verdict = self.offer(
-            number, <const uint8_t*>PyBytes_AS_STRING(audio), PyBytes_GET_SIZE(audio), now_ns
-        )
+                number, <const uint8_t*>PyBytes_AS_STRING(audio), PyBytes_GET_SIZE(audio), now_ns
+            )
         if verdict == VERDICT_DELIVER:
             out.append(audio)
         self._collect(now_ns, False, out)
@@ -236,10 +239,17 @@ cdef void conceal_into(
         target[i] = <int16_t>(last[i % last_samples] * gain)
         gain -= step
 
+
 def conceal(last: bytes, hole: int, samples: int) -> bytes:
-    """The `hole`-th frame (from 0) of a loss after the PCM16 frame `last`, `samples` long."""
+    """The `hole`-th frame (from 0) of a loss after the PCM16 frame `last`, `samples` long.
+
+    Raises:
+        CodecError: `last` is no PCM16, or `hole` or `samples` is negative.
+    """
     if len(last) % 2:
         raise CodecError("PCM16 has 2*n octets")
+    if hole < 0 or samples < 0:
+        raise CodecError("hole and samples are not negative")
     cdef bytes out = PyBytes_FromStringAndSize(NULL, 2 * samples)
     conceal_into(
         <const int16_t*>PyBytes_AS_STRING(last), len(last) // 2, hole,

@@ -26,7 +26,7 @@ cdef inline Py_ssize_t line_decode(
     if encoding == ENCODING_ALAW:
         alaw_decode_into(audio, octets, pcm)
         return octets
-    memcpy(pcm, audio, octets)
+    memcpy(pcm, audio, octets // 2 * 2)
     return octets // 2
 
 

@@ -8,7 +8,9 @@ cdef class PicowsOutlet(Outlet):
         self._transport = transport
 
     cdef int send(self, char* message, Py_ssize_t length) except -1:
-        self._transport.send_reuse_external_buffer(WSMsgType.TEXT, message, length)
+        # The transport may call back while it sends, and the outlet may be let go of then.
+        cdef WSTransport transport = self._transport
+        transport.send_reuse_external_buffer(WSMsgType.TEXT, message, length)
         return 0
 
 
@@ -47,13 +49,14 @@ cdef class StreamListener(WSListener):
     cdef int _take_part(self, WSFrame frame) except -1:
         """Put a message together that does not come in one text frame, or refuse it."""
         cdef bytes message
-        if frame.msg_type == WSMsgType.TEXT and not self._skipping and self._partial is None:
-            self._partial = bytearray()
-        if frame.msg_type == WSMsgType.BINARY or (self._partial is None and not self._skipping):
-            self._skip(frame)
-            return 0
-        if self._skipping:
+        if frame.msg_type == WSMsgType.CONTINUATION and self._skipping:
             self._skipping = not frame.fin
+            return 0
+        if frame.msg_type == WSMsgType.TEXT and self._partial is None:
+            self._partial = bytearray()
+            self._skipping = False
+        elif frame.msg_type != WSMsgType.CONTINUATION or self._partial is None:
+            self._skip(frame)
             return 0
         if len(self._partial) + frame.payload_size > MESSAGE_MAX:
             self._skip(frame)

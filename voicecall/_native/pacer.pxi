@@ -11,7 +11,7 @@
 cdef enum:
     PACER_MAX_ITEMS = 4096   # pieces of audio, and likewise marks, that may wait; more are refused
     GROUP_MAX = 10           # frames in one message
-    FRAME_OCTETS_MAX = 5760  # 60 ms at 96 000 octets a second
+    CAPACITY_MAX_MS = 600000
 
 cdef enum PacketKind:
     PACKET_NONE = 0
@@ -29,7 +29,7 @@ cdef class Pacer:
         lead_ms: how far ahead of real time to send, at least one frame.
         group: frames per message at most; 0 chooses as many as leave 60 ms of the lead standing,
             but not more than 5.
-        capacity_ms: how much audio may wait; more is refused.
+        capacity_ms: how much audio may wait, frame_ms to 600000; more is refused.
 
     Attributes:
         written_octets, sent_octets: positions up to which audio was queued and released.
@@ -69,6 +69,8 @@ cdef class Pacer:
             raise ValueError("frame_ms is 10 to 60, lead_ms is frame_ms to 10000")
         if not 0 <= group <= GROUP_MAX or group * frame_ms > lead_ms:
             raise ValueError("group is 0 to %d frames and has to fit under lead_ms" % GROUP_MAX)
+        if not frame_ms <= capacity_ms <= CAPACITY_MAX_MS:
+            raise ValueError("capacity_ms is frame_ms to %d" % CAPACITY_MAX_MS)
         self._octets_per_second = octets_per_second
         self.frame_octets = octets_per_second // 1000 * frame_ms
         self._silence = silence
@@ -86,8 +88,12 @@ cdef class Pacer:
 
     cpdef bint write(self, bytes audio, int64_t now_ns) except -1:
         """Queue line audio of any length; False, and nothing queued, when there is no room."""
-        cdef Py_ssize_t octets = PyBytes_GET_SIZE(audio)
+        cdef Py_ssize_t octets
         cdef int64_t queued = self.written_octets - self.sent_octets
+        # A cpdef method lets None through where bytes are wanted.
+        if audio is None:
+            raise TypeError("audio is bytes")
+        octets = PyBytes_GET_SIZE(audio)
         if octets == 0:
             return True
         if queued + octets > self._capacity_octets or len(self._audio) >= PACER_MAX_ITEMS:
@@ -128,6 +134,13 @@ cdef class Pacer:
             raise CodecError("too many marks are waiting")
         self._marks.append((self.written_octets, encoded))
         return 0
+
+    cdef bint has_room(self) noexcept:
+        """Whether less than half of what may wait does."""
+        return (
+            2 * (self.written_octets - self.sent_octets) < self._capacity_octets
+            and 2 * len(self._audio) < PACER_MAX_ITEMS
+        )
 
     cpdef int64_t played_octets(self, int64_t now_ns) noexcept:
         """Up to which position the carrier has played, were the network without delay."""

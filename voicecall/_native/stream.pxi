@@ -38,7 +38,7 @@ cdef class Workspace:
             `(counts, sum_ns)` of how late audio left and of how long callers' audio was held here.
         """
         return (
-            [(1 << i) / 1000 for i in range(DELAY_BUCKETS - 1)],
+            [(1 << i) / 1000.0 for i in range(DELAY_BUCKETS - 1)],
             ([self._late_counts[i] for i in range(DELAY_BUCKETS)], self._late_sum_ns),
             ([self._held_counts[i] for i in range(DELAY_BUCKETS)], self._held_sum_ns),
         )
@@ -65,7 +65,7 @@ cdef class CallableOutlet(Outlet):
     """Hands every outgoing message to `function(message: bytes)`."""
     cdef object _function
 
-    def __init__(self, function):
+    def __cinit__(self, function):
         self._function = function
 
     cdef int send(self, char* message, Py_ssize_t length) except -1:
@@ -101,7 +101,9 @@ cdef class MediaStream:
     cdef WireFormat _wire
     cdef int _encoding
     cdef int _faults_in_row
-    cdef int _hole
+    cdef bint _handing_on            # the sink is at work
+    cdef int _hole                   # frames of the present hole that are filled in
+    cdef Py_ssize_t _message_samples  # of the last message; 0 before the first
     cdef Py_ssize_t _last_samples
     cdef int16_t[LAST_FRAME_SAMPLES] _last
     cdef public bint decode_always
@@ -118,7 +120,7 @@ cdef class MediaStream:
     cdef int _slot                   # where the ticker keeps it; -1 when it does not
     cdef Py_ssize_t _index
 
-    def __init__(self, Workspace workspace not None, handler, jitter_ms: int = 60):
+    def __cinit__(self, Workspace workspace not None, handler, jitter_ms: int = 60):
         self._workspace = workspace
         self._handler = handler
         self.jitter = JitterBuffer(jitter_ms)
@@ -150,7 +152,7 @@ cdef class MediaStream:
         """Hand the caller's audio to `sink(audio: bytes)`, in order and with losses filled in.
 
         Args:
-            sink: called once a message; None to stop.
+            sink: called once a message; None to stop. It may write, clear and close.
             coded: give the line's own octets instead of PCM16.
         """
         self._sink = sink
@@ -206,7 +208,7 @@ cdef class MediaStream:
                 return 0
             if self._handler is not None:
                 self._handler.on_message(parsed)
-        except ValueError:  # CodecError and orjson.JSONDecodeError are ValueErrors
+        except (CodecError, orjson.JSONDecodeError):
             self._fault()
             return 0
         self._faults_in_row = 0
@@ -234,6 +236,7 @@ cdef class MediaStream:
     cdef int _take_audio(self, int64_t number, Py_ssize_t octets, int64_t now_ns) except -1:
         """The workspace's payload is one message's audio."""
         cdef int verdict
+        cdef bytes audio
         if self._wire is None or (self._encoding == ENCODING_PCM16 and octets % 2):
             self._fault()
             return 0
@@ -244,8 +247,11 @@ cdef class MediaStream:
             return self._deliver(self._workspace.payload, octets)
         verdict = self.jitter.offer(number, self._workspace.payload, octets, now_ns)
         if verdict == VERDICT_RESTART:
+            # What is released first may call back, and the workspace does not outlive that.
+            audio = PyBytes_FromStringAndSize(<const char*>self._workspace.payload, octets)
             self._release_held(now_ns, True)
             self.jitter.restart(number)
+            memcpy(self._workspace.payload, PyBytes_AS_STRING(audio), octets)
             verdict = self.jitter.offer(number, self._workspace.payload, octets, now_ns)
         if verdict == VERDICT_DELIVER:
             self._workspace.note_held(0)
@@ -273,6 +279,7 @@ cdef class MediaStream:
 
     cdef int _deliver(self, const uint8_t* audio, Py_ssize_t octets) except -1:
         cdef Py_ssize_t samples = octets // 2 if self._encoding == ENCODING_PCM16 else octets
+        cdef Py_ssize_t kept
         cdef int16_t* pcm
         cdef bytes heard
         self.octets_in += octets
@@ -281,34 +288,51 @@ cdef class MediaStream:
             if self.decode_always:
                 line_decode(self._encoding, audio, octets, self._workspace.pcm)
             return 0
+        self._message_samples = samples
+        self._last_samples = min(samples, LAST_FRAME_SAMPLES)
         if self._sink_coded:
+            kept = self._last_samples * (octets // samples) if samples else 0
+            line_decode(self._encoding, audio + octets - kept, kept, self._last)
             return self._hand_on(PyBytes_FromStringAndSize(<const char*>audio, octets))
         heard = PyBytes_FromStringAndSize(NULL, 2 * samples)
         pcm = <int16_t*>PyBytes_AS_STRING(heard)
         line_decode(self._encoding, audio, octets, pcm)
-        self._last_samples = min(samples, LAST_FRAME_SAMPLES)
         memcpy(self._last, pcm + samples - self._last_samples, 2 * self._last_samples)
         return self._hand_on(heard)
 
     cdef int _conceal(self, int frames) except -1:
         """Fill a hole of `frames` messages; they are taken to be as long as the last one."""
-        cdef Py_ssize_t octets
-        cdef bytes filling
         cdef int i
         self.concealed += frames
-        if self._sink is None or self._last_samples == 0:
+        if self._message_samples == 0:
             return 0
         for i in range(frames):
-            filling = PyBytes_FromStringAndSize(NULL, 2 * self._last_samples)
-            conceal_into(
-                self._last, self._last_samples, self._hole,
-                <int16_t*>PyBytes_AS_STRING(filling), self._last_samples,
-            )
+            # The sink may stop listening at any of them.
+            if self._sink is None:
+                return 0
+            self._hand_on(self._filling())
             self._hole += 1
-            self._hand_on(filling)
         return 0
 
+    cdef bytes _filling(self):
+        """The next frame of a hole, as the sink wants it."""
+        cdef Py_ssize_t samples = self._message_samples
+        cdef bytes pcm = PyBytes_FromStringAndSize(NULL, 2 * samples)
+        cdef bytes coded
+        conceal_into(
+            self._last, self._last_samples, self._hole, <int16_t*>PyBytes_AS_STRING(pcm), samples
+        )
+        if not self._sink_coded or self._encoding == ENCODING_PCM16:
+            return pcm
+        coded = PyBytes_FromStringAndSize(NULL, samples)
+        line_encode(
+            self._encoding, <const int16_t*>PyBytes_AS_STRING(pcm), samples,
+            <uint8_t*>PyBytes_AS_STRING(coded),
+        )
+        return coded
+
     cdef int _hand_on(self, bytes heard) except -1:
+        self._handing_on = True
         try:
             self._sink(heard)
         except Exception as error:
@@ -316,6 +340,8 @@ cdef class MediaStream:
             self._sink = None
             if self._handler is not None:
                 self._handler.on_failure(error)
+        finally:
+            self._handing_on = False
         return 0
 
     # --- out ---
@@ -355,9 +381,10 @@ cdef class MediaStream:
         cdef Py_ssize_t length = PyBytes_GET_SIZE(message)
         if length > OUTGOING_MAX:
             raise CodecError("message of %d octets is too long" % length)
-        if self._outlet is not None:
+        cdef Outlet outlet = self._outlet
+        if outlet is not None:
             memcpy(self._workspace.outgoing + WS_HEADER_ROOM, PyBytes_AS_STRING(message), length)
-            self._outlet.send(self._workspace.outgoing + WS_HEADER_ROOM, length)
+            outlet.send(self._workspace.outgoing + WS_HEADER_ROOM, length)
 
     def send_audio(self, bytes audio not None):
         """Send line audio at once, past the pacer: for echoes and tests of the line."""
@@ -368,10 +395,12 @@ cdef class MediaStream:
 
     cdef int _send_audio(self, const uint8_t* audio, Py_ssize_t octets) except -1:
         cdef char* message = self._workspace.outgoing + WS_HEADER_ROOM
+        # A reference of our own: what is called there may close the stream.
+        cdef Outlet outlet = self._outlet
         self.media_out += 1
         self.octets_out += octets
-        if self._outlet is not None:
-            self._outlet.send(message, self._wire.media_into(audio, octets, message))
+        if outlet is not None:
+            outlet.send(message, self._wire.media_into(audio, octets, message))
         return 0
 
     cpdef int pump(self, int64_t now_ns) except -1:
@@ -379,11 +408,13 @@ cdef class MediaStream:
         cdef PyObject* mark = NULL
         cdef Py_ssize_t octets = 0
         cdef int kind
-        if self.jitter._held_count:
+        # Not from within the sink, which would hear later audio before it has done with this.
+        if self.jitter._held_count and not self._handing_on:
             self._release_held(now_ns, False)
         if self.pacer is None or self._outlet is None:
             return 0
-        while True:
+        # Whoever is called may close the stream; what is left then stays for its successor.
+        while self._outlet is not None:
             kind = self.pacer.next_packet(now_ns, self._workspace.audio, &octets, &mark)
             if kind == PACKET_NONE:
                 break
@@ -391,9 +422,11 @@ cdef class MediaStream:
                 self._workspace.note_late(self.pacer._late_ns)
                 self._send_audio(self._workspace.audio, octets)
             else:
-                self._send_mark(<bytes>mark)
-                Py_DECREF(<object>mark)
-        if self._wants_room and 2 * self.pacer.queued_octets < self.pacer._capacity_octets:
+                try:
+                    self._send_mark(<bytes>mark)
+                finally:
+                    Py_DECREF(<object>mark)
+        if self._wants_room and self.pacer.has_room():
             self._wants_room = False
             if self._handler is not None:
                 self._handler.on_room()
@@ -401,8 +434,9 @@ cdef class MediaStream:
 
     cdef int _send_mark(self, bytes name) except -1:
         cdef char* message = self._workspace.outgoing + WS_HEADER_ROOM
-        if self._outlet is not None:
-            self._outlet.send(message, self._wire.mark_into(name, message))
+        cdef Outlet outlet = self._outlet
+        if outlet is not None:
+            outlet.send(message, self._wire.mark_into(name, message))
         return 0
 
 
@@ -424,10 +458,24 @@ def read_rare_media(message: dict):
     if number < 0:
         number = read_rare_count(message.get("sequenceNumber", message.get("sequence_number")))
     read_rare_count(media.get("timestamp"))
-    try:
-        return number, b64decode(media["payload"], validate=True)
-    except ValueError as error:
-        raise CodecError("media.payload is not base64") from error
+    return number, decode_payload(media["payload"])
+
+
+cdef bytes decode_payload(str payload):
+    """By the same decoder as the fast path, so that both accept the same."""
+    cdef bytes chars
+    cdef bytearray audio
+    cdef Py_ssize_t octets
+    if not payload.isascii():
+        raise CodecError("media.payload is not base64")
+    chars = payload.encode()
+    audio = bytearray(base64_room(len(chars)))
+    octets = base64_decode_into(
+        PyBytes_AS_STRING(chars), len(chars), <uint8_t*>PyByteArray_AS_STRING(audio)
+    )
+    if octets < 0:
+        raise CodecError("media.payload is not base64")
+    return bytes(audio[:octets])
 
 
 def read_rare_count(value) -> int:

@@ -13,8 +13,8 @@ cdef class Ticker:
     cdef readonly int tick_ms
     cdef readonly int64_t ticks
 
-    def __init__(self, period_ms: int = 20, tick_ms: int = 5):
-        if tick_ms <= 0 or period_ms % tick_ms:
+    def __cinit__(self, period_ms: int = 20, tick_ms: int = 5):
+        if not 0 < tick_ms <= period_ms or period_ms % tick_ms:
             raise ValueError("tick_ms has to divide period_ms")
         self.period_ms = period_ms
         self.tick_ms = tick_ms
@@ -42,12 +42,14 @@ cdef class Ticker:
         self._slots[best].append(stream)
 
     def discard(self, MediaStream stream not None):
-        """Serve `stream` no longer."""
+        """Serve `stream` no longer; one that is not served here stays as it is."""
         cdef list slot
         cdef MediaStream last
-        if stream._slot < 0:
+        if not 0 <= stream._slot < len(self._slots):
             return
         slot = self._slots[stream._slot]
+        if stream._index >= len(slot) or slot[stream._index] is not stream:
+            return
         last = slot.pop()
         if last is not stream:
             slot[stream._index] = last

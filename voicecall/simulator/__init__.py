@@ -5,6 +5,7 @@ tell whether the server does. `Phone` talks and listens, `run_script` tells it w
 checks say how it went. Nothing leaves the machine unless the phone is given another machine's URL.
 """
 
+from voicecall.simulator.callee import Callee, Pickup
 from voicecall.simulator.engines import Engines, Heard, local_engines
 from voicecall.simulator.flaws import AudioCheck, check_audio, find_clicks, find_gaps
 from voicecall.simulator.phone import EchoPhone, Phone, Said
@@ -18,6 +19,7 @@ from voicecall.simulator.wav import read_wav
 __all__ = [
     "AudioCheck",
     "CallRecording",
+    "Callee",
     "Closing",
     "EchoPhone",
     "Engines",
@@ -25,6 +27,7 @@ __all__ = [
     "MarkEcho",
     "Phone",
     "PhoneStats",
+    "Pickup",
     "PlayoutBuffer",
     "PlayoutStats",
     "Said",

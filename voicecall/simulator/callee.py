@@ -57,6 +57,8 @@ class Callee:
         clock: the time.
         on_pickup: told of each phone before it connects.
         on_step: told of each step before it is done.
+        engines: voice and ears of all its phones, which stay the caller's to close; this machine's
+            own, made at first use and closed with it, when None.
     """
 
     def __init__(
@@ -67,13 +69,15 @@ class Callee:
         *,
         on_pickup: Callable[[Pickup], Any] | None = None,
         on_step: Callable[[Step], None] | None = None,
+        engines: Engines | None = None,
     ) -> None:
         self._kind = kind
         self._script = None if kind != "auto" else load_script(script) if script else demo_script()
         self._clock = clock
         self._on_pickup = on_pickup
         self._on_step = on_step
-        self._engines: Engines | None = None
+        self._engines = engines
+        self._owns_engines = engines is None
         self._phones: dict[str, Phone] = {}
 
     async def ring(self, request: DialRequest, provider_call_id: str, emit: Emit) -> None:
@@ -111,7 +115,7 @@ class Callee:
 
     async def close(self) -> None:
         """Free the voices and ears."""
-        if self._engines is not None:
+        if self._engines is not None and self._owns_engines:
             await self._engines.close()
             self._engines = None
 

@@ -96,7 +96,7 @@ def test_speech_is_found_decoded_and_told_in_order() -> None:
         assert found == [
             SpeechStarted(400_000_000),
             SpeechStopped(800_000_000),
-            FinalTranscript("940 ms today"),
+            FinalTranscript("1340 ms today"),
         ]
         assert model.peaks == [pytest.approx(0.61, abs=0.01)]
 
@@ -114,7 +114,7 @@ def test_what_was_decoded_in_advance_is_not_decoded_again() -> None:
         assert len(model.peaks) == 1
         await push(stream, tone(400) + silence(400) + tone(400) + silence(600), clock)
         *_, final = await events(stream, 3)
-        assert final == FinalTranscript("1500 ms today")
+        assert final == FinalTranscript("2000 ms today")
         assert len(model.peaks) <= 3
         await stream.close()
         await engine.close()
