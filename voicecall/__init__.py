@@ -73,10 +73,13 @@ __all__ = [
 _HOMES = {"Config": "voicecall.config.schema", "Server": "voicecall.server"}
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES.get(name, "voicecall.errors")), name)
+# Type checkers see the imports above instead, and with them what does not exist.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOMES.get(name, "voicecall.errors")), name)
 
 
 def __dir__() -> list[str]:

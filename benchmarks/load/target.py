@@ -2,14 +2,15 @@
 
     python -m benchmarks.load.target --port 3335 [--mode tone|tts|echo] [--lead-ms 160] [--group 0]
 
-Connect to `ws://127.0.0.1:PORT/voice/stream` in the Twilio dialect, without a token. In every mode all
-audio that comes in goes through the jitter buffer and is decoded to PCM16. What goes out:
+Connect to `ws://127.0.0.1:PORT/voice/stream` in the Twilio dialect, without a token. In every mode
+all audio that comes in goes through the jitter buffer and is decoded to PCM16. What goes out:
 
 tone    endless mu-law audio, prepared once for all legs, through the playout of a call
 tts     the same from 24 kHz PCM, resampled and encoded for each leg and utterance
 echo    each inbound frame at once
 
-It prints one JSON line with its process id and port when it is ready, and ends on SIGTERM or SIGINT.
+It prints one JSON line with its process id and port when it is ready, another with what it has
+counted on each SIGUSR1, and ends on SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -23,35 +24,42 @@ import os
 import signal
 import struct
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
 from voicecall.carriers.twilio.stream import TwilioDialect
 from voicecall.clock import SystemClock
 from voicecall.media.audio import Transcoder, from_pcm16
+from voicecall.media.path import CallPath
 from voicecall.media.server import MediaServer, MediaSettings
-from voicecall.ports import AudioFormat
+from voicecall.metrics import Reading
+from voicecall.ports import ULAW_8K, AudioFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
-    from voicecall.media.path import CallPath
-    from voicecall.ports import StreamStart
+    from voicecall.media.playout import SpokenUtterance
+    from voicecall.ports import AudioPath, StreamStart
 
 UNLIMITED = 1 << 20
 LOOP_S = 10
 UTTERANCE_S = 3
 TTS_FORMAT = AudioFormat("pcm16", 24000)
 TTS_PIECE_MS = 200
+FRAME_OCTETS = 160
+SILENCE_OCTET: Final = b"\xff"
 
 
 def tone_pcm(rate_hz: int, seconds: int) -> bytes:
-    """A tone that glides between 300 and 900 Hz at -9 dBFS, so that no two frames are the same."""
+    """A tone that glides between 300 and 900 Hz at -9 dBFS; it can be looped without a seam.
+
+    It glides up and down once, so that no two frames are the same: a frame tells where it belongs.
+    """
     phase = 0.0
     samples = bytearray()
     for n in range(rate_hz * seconds):
-        phase += 2 * math.pi * (600 + 300 * math.sin(2 * math.pi * n / rate_hz / 4)) / rate_hz
+        phase += 2 * math.pi * (600 + 300 * math.sin(2 * math.pi * n / rate_hz / seconds)) / rate_hz
         samples += struct.pack("<h", round(11626 * math.sin(phase)))
     return bytes(samples)
 
@@ -82,7 +90,9 @@ class LoadCall:
         self._task: asyncio.Task[None] | None = None
         self._path: CallPath | None = None
 
-    def on_path_open(self, path: CallPath) -> None:
+    def on_path_open(self, path: AudioPath) -> None:
+        if not isinstance(path, CallPath):
+            raise TypeError("only a path of the media plane has a stream")
         self._path = path
         self._calls.add(self)
         stream = path.leg.stream if path.leg else None
@@ -123,7 +133,7 @@ def speaker(mode: str) -> Callable[[CallPath], Awaitable[None]] | None:
     if mode == "echo":
         return None
     if mode == "tone":
-        audio = from_pcm16(tone_pcm(8000, LOOP_S), "ulaw")
+        audio = reference(mode)
         seconds = [audio[at : at + 8000] for at in range(0, len(audio), 8000)]
 
         async def play_tone(path: CallPath) -> None:
@@ -135,21 +145,56 @@ def speaker(mode: str) -> Callable[[CallPath], Awaitable[None]] | None:
         return play_tone
 
     pcm = tone_pcm(TTS_FORMAT.rate_hz, UTTERANCE_S)
-    piece = TTS_FORMAT.octets_per_second * TTS_PIECE_MS // 1000
 
     async def play_speech(path: CallPath) -> None:
+        earlier: SpokenUtterance | None = None
         while True:
             utterance = path.utterance()
-            transcoder = Transcoder(TTS_FORMAT, path.audio)
-            for at in range(0, len(pcm), piece):
-                last = at + piece >= len(pcm)
-                await utterance.write(transcoder.convert(pcm[at : at + piece], last))
+            for audio in spoken(pcm, path.audio):
+                await utterance.write(audio)
                 # What is ahead of real time is written in small steps, as an engine would give it.
                 await asyncio.sleep(0)
             utterance.finish()
-            await utterance.played()
+            # One utterance stays queued behind the one that plays, so that the audio has no holes.
+            if earlier is not None:
+                await earlier.played()
+            earlier = utterance
 
     return play_speech
+
+
+def spoken(pcm: bytes, audio: AudioFormat) -> Iterator[bytes]:
+    """An utterance in the line's coding, piece by piece, as a speech engine's output becomes it."""
+    piece = TTS_FORMAT.octets_per_second * TTS_PIECE_MS // 1000
+    transcoder = Transcoder(TTS_FORMAT, audio)
+    for at in range(0, len(pcm), piece):
+        yield transcoder.convert(pcm[at : at + piece], at + piece >= len(pcm))
+
+
+def reference(mode: str) -> bytes:
+    """The mu-law audio that a leg sends over and over in `mode`; none when it echoes."""
+    if mode == "echo":
+        return b""
+    if mode == "tone":
+        return from_pcm16(tone_pcm(ULAW_8K.rate_hz, LOOP_S), "ulaw")
+    audio = b"".join(spoken(tone_pcm(TTS_FORMAT.rate_hz, UTTERANCE_S), ULAW_8K))
+    return audio + SILENCE_OCTET * (-len(audio) % FRAME_OCTETS)
+
+
+def counters(server: MediaServer) -> dict[str, Any]:
+    """What the media plane has counted since it began, for the harness."""
+    result: dict[str, Any] = {"event": "counters"}
+    for sample in server.readings():
+        if isinstance(sample, Reading):
+            label = "".join(f"_{value}" for value in sample.labels.values())
+            result[sample.name + label] = sample.value
+        else:
+            result[sample.name] = {
+                "upperBoundsSeconds": list(sample.upper_bounds_s),
+                "counts": list(sample.counts),
+                "sumSeconds": sample.sum_s,
+            }
+    return result
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -168,6 +213,9 @@ async def serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGUSR1, lambda: print(json.dumps(counters(server)), flush=True)
+    )
     gc.collect()
     gc.freeze()
     print(json.dumps({"pid": os.getpid(), "port": port, "mode": options.mode}), flush=True)

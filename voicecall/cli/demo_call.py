@@ -13,7 +13,7 @@ from voicecall.cli.demo_report import DemoReport, judge
 from voicecall.cli.demo_timing import LineTiming
 from voicecall.clock import SystemClock
 from voicecall.config.schema import Config, Serve, Streaming, Stt
-from voicecall.errors import SpeechError
+from voicecall.errors import ServeError, SpeechError
 from voicecall.llm.persona import builtin_persona
 from voicecall.ports import PCM16_8K
 from voicecall.server import Server
@@ -69,6 +69,9 @@ class DemoCall:
     Args:
         output: folder for the recording and the transcript.
         view: shows it.
+
+    Raises:
+        ServeError: nothing can be written to `output`.
     """
 
     def __init__(self, output: Path, view: DemoView) -> None:
@@ -76,17 +79,23 @@ class DemoCall:
         self._clock = SystemClock()
         self._timing = LineTiming()
         self._pickup: Pickup | None = None
-        output.mkdir(parents=True, exist_ok=True)
         name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         self._recording = output / f"{name}.wav"
         self._transcript = output / f"{name}.json"
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            # Tried now, so that nobody waits a minute to be told.
+            self._recording.touch()
+            self._recording.unlink()
+        except OSError as error:
+            raise ServeError(f"--output: cannot write to {output}: {error.strerror}") from error
 
     async def run(self) -> DemoReport:
         """Hold the call.
 
         Raises:
             DependencyMissing: the local engines are not installed.
-            TimeoutError: the call does not come to an end.
+            ServeError: the call does not come to an end.
         """
         self._view.begin()
         callee = Callee(
@@ -100,6 +109,8 @@ class DemoCall:
             async with Server(_config(), callee=callee, clock=self._clock) as server:
                 async with asyncio.timeout(DEADLINE_S):
                     record = await self._hold(server)
+        except TimeoutError as error:
+            raise ServeError(f"the call did not end within {DEADLINE_S:.0f} s") from error
         finally:
             self._view.end()
         return await self._report(record)

@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from granian._granian import ListenerSpec
 from granian.constants import Interfaces, SSLProtocols
 from granian.errors import ConfigurationError
 from granian.log import LogLevels
@@ -130,7 +131,7 @@ class ControlListener:
 
     def _build(self, address: str) -> Server:
         try:
-            return Server(
+            return _EmbeddedServer(
                 self._requests,
                 address=address,
                 port=self._port,
@@ -163,6 +164,20 @@ class ControlListener:
                 return
         cause = None if serving.cancelled() else serving.exception()
         raise ServeError(f"the server on port {self._port} ended while starting") from cause
+
+
+class _EmbeddedServer(Server):
+    """granian without the socket that it forgets."""
+
+    def _init_shared_socket(self) -> None:
+        """Say where to listen.
+
+        granian 2.8 also binds a socket here, to see whether it can, and never closes it: one
+        descriptor would be lost with every server that a process starts.
+        """
+        self._ssp = ListenerSpec(  # type: ignore[assignment]  # granian declares it as None
+            self.bind_addr, self.bind_port, self.backlog
+        )
 
 
 class OpenRequests:

@@ -1,0 +1,346 @@
+"""The generator says what servers with known faults do wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import http
+import json
+import shutil
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed
+
+from benchmarks.load.generate import GeneratorFailed, Load, is_trusted, measure
+from benchmarks.load.server import free_port
+from benchmarks.load.target import reference
+from tests.benchmarks.points import point
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from websockets.asyncio.server import ServerConnection
+    from websockets.http11 import Request, Response
+
+    Behaviour = Callable[[ServerConnection], Awaitable[None]]
+
+needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+pytestmark = [pytest.mark.socket, needs_cc]
+
+FRAME_OCTETS = 160
+FRAME_S = 0.020
+WINDOW_S = 1.0
+WARMUP_S = 0.3
+# Frames a faulty server sends before its fault: well within the window.
+BEFORE = 40
+LEAD = 5
+TONE = reference("tone")
+FRAMES = [TONE[at : at + FRAME_OCTETS] for at in range(0, len(TONE), FRAME_OCTETS)]
+
+
+@contextlib.contextmanager
+def serving(behaviour: Behaviour, refuse: bool = False) -> Iterator[int]:
+    """Serve on a thread of its own; the port."""
+    ready = threading.Event()
+    port = free_port()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def handle(connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await behaviour(connection)
+
+    def answer(connection: ServerConnection, _: Request) -> Response | None:
+        return connection.respond(http.HTTPStatus.FORBIDDEN, "no\n") if refuse else None
+
+    async def run() -> None:
+        async with serve(
+            handle, "127.0.0.1", port, compression=None, process_request=answer, close_timeout=1
+        ):
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield port
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
+
+
+def load(**changes: Any) -> Load:
+    given = {
+        "streams": 2,
+        "seconds": WINDOW_S,
+        "warmup_s": WARMUP_S,
+        "connect_rate": 1000.0,
+        "server_core": None,
+        "generator_core": None,
+    }
+    return Load(**(given | changes))
+
+
+def put(behaviour: Behaviour, *, refuse: bool = False, **changes: Any) -> dict[str, Any]:
+    """What the generator says of a server that behaves like this."""
+    with serving(behaviour, refuse) as port:
+        return measure(load(**changes), port)
+
+
+def media(*frames: bytes) -> str:
+    payload = base64.b64encode(b"".join(frames)).decode()
+    return json.dumps({"event": "media", "streamSid": "MZ", "media": {"payload": payload}})
+
+
+async def listen(connection: ServerConnection) -> None:
+    """Take everything and say nothing."""
+    async for _ in connection:
+        pass
+
+
+async def play(connection: ServerConnection, frames: Sequence[bytes], pause_s: float = 0) -> None:
+    """Send frames, LEAD of them ahead of time, as they are due; pause before frame BEFORE."""
+    loop = asyncio.get_running_loop()
+    start_s = loop.time()
+    for number, frame in enumerate(frames):
+        if number == BEFORE:
+            start_s += pause_s
+        delay_s = start_s + (number - LEAD) * FRAME_S - loop.time()
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
+        await connection.send(media(frame))
+
+
+def playing(frames: Sequence[bytes], pause_s: float = 0) -> Behaviour:
+    async def behave(connection: ServerConnection) -> None:
+        listening = asyncio.ensure_future(listen(connection))
+        try:
+            await play(connection, frames, pause_s)
+            await listening
+        finally:
+            listening.cancel()
+
+    return behave
+
+
+def test_audio_that_is_on_time_and_whole_has_no_fault() -> None:
+    heard = put(playing(FRAMES))["regular"]
+    assert (heard["onTime"], heard["late"], heard["gaps"], heard["lateStreams"]) == (1.0, 0, 0, 0)
+    assert (heard["missing"], heard["repeated"], heard["unknown"]) == (0, 0, 0)
+    assert heard["frames"] == pytest.approx(2 * WINDOW_S / FRAME_S, abs=20)
+    assert abs(heard["rateErrorPpm"]["mean"]) < 60000
+    # 60 ms of the player and 100 ms of lead, less what a busy machine takes.
+    assert -165 < heard["latenessMs"]["p50"] < -60
+
+
+def test_several_frames_in_a_message_are_told_apart() -> None:
+    async def grouped(connection: ServerConnection) -> None:
+        for at in range(0, 300, 3):
+            await connection.send(media(*FRAMES[at : at + 3]))
+            await asyncio.sleep(3 * FRAME_S)
+
+    heard = put(grouped)["regular"]
+    assert heard["frames"] == 3 * heard["messages"] > 0
+    assert (heard["missing"], heard["repeated"], heard["unknown"]) == (0, 0, 0)
+
+
+def test_skipped_frames_are_missing() -> None:
+    heard = put(playing([*FRAMES[:BEFORE], *FRAMES[BEFORE + 3 :]]))["regular"]
+    assert (heard["missing"], heard["repeated"]) == (2 * 3, 0)
+
+
+def test_a_frame_that_comes_twice_is_repeated() -> None:
+    heard = put(playing([*FRAMES[:BEFORE], *FRAMES[BEFORE - 2 :]]))["regular"]
+    assert (heard["missing"], heard["repeated"]) == (0, 2 * 2)
+
+
+def test_audio_of_another_sound_is_unknown() -> None:
+    heard = put(playing([bytes(FRAME_OCTETS)] * 200))["regular"]
+    assert heard["unknown"] == heard["frames"] > 0
+
+
+def test_a_server_that_pauses_longer_than_the_buffers_is_late_for_good() -> None:
+    heard = put(playing(FRAMES, pause_s=0.4))["regular"]
+    assert (heard["lateStreams"], heard["gaps"]) == (2, 2)
+    assert heard["onTime"] < 0.9
+    assert heard["longestGapMs"] >= 200
+    assert heard["latenessMs"]["worst"] > 150
+
+
+def test_a_silent_server_is_never_on_time() -> None:
+    heard = put(listen)["regular"]
+    assert (heard["onTime"], heard["frames"]) == (0.0, 0)
+    assert heard["overdue"] == heard["late"] == pytest.approx(2 * WINDOW_S / FRAME_S, abs=4)
+
+
+def test_audio_that_stops_is_overdue() -> None:
+    heard = put(playing(FRAMES[:BEFORE]))["regular"]
+    assert heard["overdue"] > 2 * 10
+    assert heard["lateStreams"] == 2
+
+
+async def echo(connection: ServerConnection) -> None:
+    async for message in connection:
+        await connection.send(message)
+
+
+def test_an_echo_is_measured_from_sending_to_hearing() -> None:
+    result = put(echo, sound="echo")
+    heard = result["regular"]
+    assert 0 < heard["roundTripMs"]["p50"] < 50
+    assert (heard["missing"], heard["repeated"], heard["unknown"]) == (0, 0, 0)
+    assert heard["frames"] == pytest.approx(result["sent"]["messages"], abs=10)
+
+
+def test_an_echo_that_loses_a_frame_has_one_missing() -> None:
+    async def lossy(connection: ServerConnection) -> None:
+        async for message in connection:
+            if json.loads(message).get("media", {}).get("chunk") != str(BEFORE):
+                await connection.send(message)
+
+    assert put(lossy, sound="echo")["regular"]["missing"] == 2
+
+
+def test_what_callers_send_is_the_dialect_and_on_schedule() -> None:
+    heard: list[list[dict[str, Any]]] = []
+
+    async def record(connection: ServerConnection) -> None:
+        messages: list[dict[str, Any]] = []
+        heard.append(messages)
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                messages.append(json.loads(await connection.recv()))
+
+    result = put(record)
+    assert len(heard) == 2
+    for connected, start, *medias, stop in heard:
+        assert connected == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+        sid = start["streamSid"]
+        assert start["event"] == "start"
+        assert start["start"]["streamSid"] == sid
+        assert start["start"]["mediaFormat"] == {
+            "encoding": "audio/x-mulaw",
+            "sampleRate": 8000,
+            "channels": 1,
+        }
+        for number, message in enumerate(medias, 1):
+            assert set(message) == {"event", "sequenceNumber", "media", "streamSid"}
+            assert (message["sequenceNumber"], message["streamSid"]) == (str(number + 1), sid)
+            body = message["media"]
+            assert (body["track"], body["chunk"]) == ("inbound", str(number))
+            assert body["timestamp"] == str(20 * number)
+            assert len(base64.b64decode(body["payload"], validate=True)) == FRAME_OCTETS
+        assert (stop["event"], stop["sequenceNumber"]) == ("stop", str(len(medias) + 2))
+    assert len({start["streamSid"] for _, start, *_ in heard}) == 2
+    assert result["sent"]["messages"] == pytest.approx(2 * WINDOW_S / FRAME_S, abs=4)
+
+
+def test_a_mark_comes_back_when_what_was_before_it_is_played() -> None:
+    waits_s: list[float] = []
+
+    async def marking(connection: ServerConnection) -> None:
+        loop = asyncio.get_running_loop()
+        sent_s = loop.time()
+        await connection.send(media(*FRAMES[:10]))
+        await connection.send('{"event":"mark","streamSid":"MZ","mark":{"name":"u1.1"}}')
+        async for message in connection:
+            parsed = json.loads(message)
+            if parsed["event"] == "mark":
+                assert parsed["mark"] == {"name": "u1.1"}
+                waits_s.append(loop.time() - sent_s)
+                return
+
+    put(marking)
+    assert len(waits_s) == 2
+    assert all(0.255 < wait_s < 0.6 for wait_s in waits_s)
+
+
+def test_a_clear_returns_the_marks_at_once_and_starts_the_player_afresh() -> None:
+    waits_s: list[float] = []
+
+    async def clearing(connection: ServerConnection) -> None:
+        loop = asyncio.get_running_loop()
+        await connection.send(media(*FRAMES[:250]))
+        await connection.send('{"event":"mark","streamSid":"MZ","mark":{"name":"end"}}')
+        sent_s = loop.time()
+        await connection.send('{"event":"clear","streamSid":"MZ"}')
+        async for message in connection:
+            if json.loads(message)["event"] == "mark":
+                waits_s.append(loop.time() - sent_s)
+                break
+        await playing(FRAMES)(connection)
+
+    heard = put(clearing)["regular"]
+    assert len(waits_s) == 2
+    assert max(waits_s) < 0.5
+    assert (heard["onTime"], heard["missing"]) == (1.0, 0)
+
+
+def test_refused_upgrades_are_counted() -> None:
+    result = put(listen, refuse=True)
+    assert (result["connections"]["status"], result["connections"]["open"]) == (2, 0)
+    assert result["regular"]["onTime"] == 0
+
+
+def test_a_port_that_nobody_listens_on_is_counted() -> None:
+    result = measure(load(), free_port())
+    assert (result["connections"]["connect"], result["connections"]["open"]) == (2, 0)
+
+
+def test_sockets_that_the_server_closes_are_counted_and_their_audio_is_overdue() -> None:
+    async def leaving(connection: ServerConnection) -> None:
+        await play(connection, FRAMES[:BEFORE])
+
+    result = put(leaving)
+    assert (result["connections"]["closed"], result["connections"]["open"]) == (2, 0)
+    assert result["regular"]["overdue"] > 0
+
+
+def test_binary_messages_break_the_dialect() -> None:
+    async def binary(connection: ServerConnection) -> None:
+        await connection.send(b"\0")
+        await listen(connection)
+
+    assert put(binary)["connections"]["protocol"] == 2
+
+
+def test_arrivals_come_within_their_time_and_are_told_apart() -> None:
+    result = put(playing(FRAMES), arrivals=4, burst_s=0.3)
+    assert (result["regular"]["streams"], result["arrivals"]["streams"]) == (2, 4)
+    assert result["connections"]["open"] == 6
+    assert 0 < result["arrivals"]["frames"] < 4 * WINDOW_S / FRAME_S + 4 * LEAD
+    assert result["regular"]["onTime"] == 1.0
+
+
+def test_a_generator_that_was_late_itself_is_not_trusted() -> None:
+    result = point()
+    assert is_trusted(result)
+    for key, value in (("cpu", 0.99), ("skipped", 1), ("sendLatenessMs", {"p99": 6.0})):
+        doubtful = {**result["generator"], key: value}
+        assert not is_trusted({**result, "generator": doubtful})
+
+
+def test_a_generator_that_cannot_run_has_failed() -> None:
+    with pytest.raises(GeneratorFailed):
+        measure(load(path="/" + "x" * 600), free_port())
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        {"streams": 0},
+        {"seconds": 0.5},
+        {"connect_rate": 0},
+        {"arrivals": 1},
+        {"arrivals": 1, "burst_s": 1.0},
+    ],
+)
+def test_impossible_loads_are_refused(impossible: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"needed|rate|burst"):
+        load(**impossible)
