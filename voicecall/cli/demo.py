@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,9 @@ def command(invocation: Invocation, *, output: Path) -> None:
     from voicecall.cli.demo_report import print_report  # noqa: PLC0415
     from voicecall.cli.demo_view import LineView, TerminalView  # noqa: PLC0415
 
+    if not invocation.verbose:
+        # The views tell what happens; lines in between would tear the live picture.
+        logging.getLogger("voicecall").setLevel(logging.WARNING)
     view = LineView() if invocation.wants_json else TerminalView()
     report = uvloop.run(DemoCall(output, view).run())
     if invocation.wants_json:
