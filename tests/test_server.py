@@ -555,6 +555,9 @@ def test_a_busy_control_port_is_told_and_frees_the_media_port() -> None:
         ({"provider": "twilio"}, "provider: twilio is not in this version"),
         ({"serve": {"port": 0, "workers": 2}}, r"serve\.workers: "),
         ({"realtime": {"enabled": True}}, r"realtime\.enabled: "),
+        ({"tunnel": {"provider": "ngrok"}}, r"tunnel\.provider: ngrok"),
+        ({"tailscale": {"mode": "funnel"}}, r"tailscale\.mode: funnel"),
+        ({"store": "redis://localhost/0"}, "store: "),
     ],
 )
 def test_what_this_version_cannot_do_is_refused(setting: dict[str, Any], complaint: str) -> None:

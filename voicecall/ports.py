@@ -7,7 +7,7 @@ media plane meet carriers, speech engines, stores and each other only through th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from voicecall.call.record import CallRecord, CallState, Mode, Speaker
 
@@ -185,15 +185,6 @@ class StreamUrls(Protocol):
 # --- speech ----------------------------------------------------------------------------------
 
 
-@runtime_checkable
-class Preparable(Protocol):
-    """An engine that can load its models before it is first used."""
-
-    async def prepare(self) -> None:
-        """Load now. Raises `DependencyMissing` or `SpeechError`."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
     """The caller began to speak; `at_ns` is when, on the monotonic clock."""
@@ -253,6 +244,15 @@ class SpeechToText(Protocol):
         """The audio its streams take."""
         ...
 
+    async def prepare(self) -> None:
+        """Load what it needs, so that no call waits for it.
+
+        Raises:
+            DependencyMissing: a package is not installed.
+            SpeechError: it cannot be loaded.
+        """
+        ...
+
     async def open(self) -> SttStream:
         """Begin recognising one call. Raises `SpeechError`."""
         ...
@@ -268,6 +268,15 @@ class TextToSpeech(Protocol):
     @property
     def output(self) -> AudioFormat:
         """The audio it makes."""
+        ...
+
+    async def prepare(self) -> None:
+        """Load what it needs, so that no call waits for it.
+
+        Raises:
+            DependencyMissing: a package is not installed.
+            SpeechError: it cannot be loaded.
+        """
         ...
 
     def synthesize(self, text: str) -> AsyncIterator[bytes]:

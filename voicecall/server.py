@@ -23,13 +23,11 @@ from voicecall.carriers.plivo.stream import PlivoDialect
 from voicecall.carriers.telnyx.stream import TelnyxDialect
 from voicecall.carriers.twilio.stream import TwilioDialect
 from voicecall.clock import SystemClock
-from voicecall.config.schema import Config
+from voicecall.config.schema import DATABASE_SCHEMES, Config
 from voicecall.control.app import create_app
 from voicecall.control.listen import ControlListener, TlsFiles
 from voicecall.control.services import ControlServices, StreamRoute, WebhookSettings
-from voicecall.dialog.turns import BargeIn
 from voicecall.errors import ServeError
-from voicecall.llm.responders import responder
 from voicecall.manager.manager import CallManager
 from voicecall.manager.settings import CallSettings
 from voicecall.media.admission import StreamTokens
@@ -37,11 +35,9 @@ from voicecall.media.asgi import MediaEndpoint
 from voicecall.media.audio import Transcoder
 from voicecall.media.server import MediaServer, MediaSettings
 from voicecall.metrics import Metrics
-from voicecall.ports import Preparable
-from voicecall.session.equipment import Equipment, SessionSettings
+from voicecall.session.outfitter import Outfitter
 from voicecall.session.registry import Sessions
 from voicecall.simulator.callee import Callee
-from voicecall.speech.engines import recogniser, voice
 from voicecall.store.memory import MemoryCallStore
 
 if TYPE_CHECKING:
@@ -104,11 +100,12 @@ class Server:
         self.metrics = Metrics()
         self.rpc_token = rpc_token or _configured_token(config) or secrets.token_urlsafe(32)
         self._state = "starting"
-        self._equipment = _equipment(config, clock)
+        self._settings = _call_settings(config)
+        self._outfitter = Outfitter(config, clock)
         self._callee = callee or Callee(config.mock.phone, config.mock.persona, clock)
         self._tokens = StreamTokens(clock, TOKEN_VALID_MS + config.ring_timeout_ms)
         self._sessions = Sessions(
-            lambda _: self._equipment,
+            self._outfitter.equip,
             clock=clock,
             convert=Transcoder,
             on_turn=self._on_turn,
@@ -123,7 +120,7 @@ class Server:
         )
         self._store = MemoryCallStore()
         self.calls = CallManager(
-            _call_settings(config),
+            self._settings,
             carrier=self._carrier,
             store=self._store,
             clock=clock,
@@ -174,7 +171,7 @@ class Server:
             DependencyMissing: an engine is not installed; the message says what to install.
         """
         try:
-            await _prepare(self._equipment)
+            await self._outfitter.prepare()
             streaming = self._config.streaming
             media_port = None
             if streaming.enabled and streaming.port:
@@ -188,7 +185,11 @@ class Server:
         gc.collect()
         gc.freeze()
         self._state = "ready"
-        log.info("ready", extra={"control_url": self.control_url, "media_port": media_port})
+        self._warn()
+        log.info(
+            "ready",
+            extra={"control_url": self.control_url, "media_port": media_port, "records": "memory"},
+        )
 
     async def stop(self) -> None:
         """Refuse what is new, end what is live, and free everything; within 10 s."""
@@ -210,11 +211,18 @@ class Server:
         # What was set aside at the start has to be freed with the server.
         gc.unfreeze()
 
+    def _warn(self) -> None:
+        if self._config.skip_signature_verification:
+            log.warning("skipSignatureVerification is on: anybody can forge webhooks")
+        if self._settings.reaper_spares_answered:
+            log.warning(
+                "staleCallReaperSeconds is not above maxDurationSeconds: answered calls are left "
+                "to the limit on their duration"
+            )
+
     async def _close_engines(self) -> None:
         await self._callee.close()
-        for engine in (*self._equipment.tts, self._equipment.stt, self._equipment.responder):
-            if engine is not None:
-                await engine.close()
+        await self._outfitter.close()
 
     async def _on_carrier_event(self, event: CallEvent) -> None:
         await self.calls.apply(event)
@@ -285,6 +293,12 @@ def _check_servable(config: Config) -> None:
         raise ServeError("serve.workers: this version serves with one worker")
     if config.realtime.enabled:
         raise ServeError("realtime.enabled: speech-to-speech is not in this version")
+    if config.tunnel.provider != "none":
+        raise ServeError(f"tunnel.provider: {config.tunnel.provider} is not in this version")
+    if config.tailscale.mode != "off":
+        raise ServeError(f"tailscale.mode: {config.tailscale.mode} is not in this version")
+    if config.store and config.store.partition("://")[0] in DATABASE_SCHEMES:
+        raise ServeError("store: this version keeps records in memory, not in a database")
 
 
 def _configured_token(config: Config) -> str | None:
@@ -295,29 +309,6 @@ def _reachable(bind: str) -> str:
     """An address of this machine that a listener on `bind` can be reached at."""
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104
     return f"[{address}]" if ":" in address else address
-
-
-def _equipment(config: Config, clock: Clock) -> Equipment:
-    return Equipment(
-        tts=(voice(config.tts),),
-        stt=recogniser(config.stt, clock) if config.streaming.enabled else None,
-        responder=responder(config.response_model),
-        settings=SessionSettings(
-            notify_hangup_delay_ms=round(config.outbound.notify_hangup_delay_sec * 1000),
-            response_timeout_ms=config.response_timeout_ms,
-            barge_in=BargeIn(
-                enabled=config.barge_in.enabled, min_speech_ms=config.barge_in.min_speech_ms
-            ),
-        ),
-    )
-
-
-async def _prepare(equipment: Equipment) -> None:
-    """Load the models now: a missing package is told at start, and no call waits for it."""
-    engines: tuple[object, ...] = (*equipment.tts, equipment.stt)
-    for engine in engines:
-        if isinstance(engine, Preparable):
-            await engine.prepare()
 
 
 def _call_settings(config: Config) -> CallSettings:

@@ -187,6 +187,9 @@ class FakeStt:
             raise self.failure
         return self.stream
 
+    async def prepare(self) -> None:
+        return None
+
     async def close(self) -> None:
         pass
 
@@ -212,6 +215,9 @@ class FakeTts:
         except (GeneratorExit, asyncio.CancelledError):
             self.stopped.append(text)
             raise
+
+    async def prepare(self) -> None:
+        return None
 
     async def close(self) -> None:
         pass

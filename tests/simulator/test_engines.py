@@ -37,6 +37,9 @@ class TypedStream:
                 raise event
             yield event
 
+    async def prepare(self) -> None:
+        return None
+
     async def close(self) -> None:
         self.events.put_nowait(None)
 
@@ -52,6 +55,9 @@ class TypedEars:
 
     async def open(self) -> TypedStream:
         return self.stream
+
+    async def prepare(self) -> None:
+        return None
 
     async def close(self) -> None:
         self.closed = True

@@ -42,6 +42,9 @@ class ScriptedSpeechToText:
         """PCM16 at 8 kHz."""
         return PCM16_8K
 
+    async def prepare(self) -> None:
+        """Nothing has to be loaded."""
+
     async def open(self) -> ScriptedSttStream:
         """Begin a call."""
         return ScriptedSttStream(cycle(self._transcripts), self._clock, self._rules)

@@ -40,6 +40,9 @@ class ScriptedTextToSpeech:
         """The audio it makes."""
         return self._output
 
+    async def prepare(self) -> None:
+        """Nothing has to be loaded."""
+
     async def synthesize(self, text: str) -> AsyncGenerator[bytes]:
         """A tone of 60 ms a letter and a pause of 60 ms for each word, one word a piece."""
         for word in re.findall(r"\w+", text):

@@ -1,0 +1,83 @@
+"""Who is given what: by direction, by the dialled number, and shared where it is the same."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.hosting import PERSONA, settings
+from voicecall.call.record import CallRecord, CallState, Direction
+from voicecall.clock import ManualClock
+from voicecall.config.schema import Config
+from voicecall.errors import ConfigError
+from voicecall.session.outfitter import Outfitter
+
+pytestmark = pytest.mark.unit
+
+OURS = "+15550001000"
+OTHER = "+15550002000"
+
+
+def outfitter(**sections: Any) -> Outfitter:
+    return Outfitter(Config.model_validate(settings(**sections)), ManualClock())
+
+
+def call(direction: Direction, to_number: str) -> CallRecord:
+    return CallRecord(
+        call_id="c",
+        provider="mock",
+        direction=direction,
+        state=CallState.INITIATED,
+        from_number="+15550003000",
+        to_number=to_number,
+        session_key="s",
+        started_at=0,
+    )
+
+
+def test_the_dialled_number_decides_what_an_inbound_call_is_held_with() -> None:
+    room = outfitter(
+        numbers={OURS: {"responseTimeoutMs": 1234, "responseModel": "scripted/builtin"}}
+    )
+    general = room.equip(call(Direction.INBOUND, OTHER))
+    own = room.equip(call(Direction.INBOUND, OURS))
+    assert own.settings.response_timeout_ms == 1234
+    assert general.settings.response_timeout_ms == 30_000
+    assert own.responder is not general.responder
+
+
+def test_an_outbound_call_to_one_of_our_numbers_is_like_any_other() -> None:
+    room = outfitter(numbers={OURS: {"responseTimeoutMs": 1234}})
+    assert room.equip(call(Direction.OUTBOUND, OURS)) is room.equip(call(Direction.OUTBOUND, OTHER))
+
+
+def test_what_is_the_same_for_two_numbers_is_shared() -> None:
+    model = f"scripted/{PERSONA}"
+    room = outfitter(numbers={OURS: {"responseModel": model}, OTHER: {"responseTimeoutMs": 1}})
+    one, two = (room.equip(call(Direction.INBOUND, number)) for number in (OURS, OTHER))
+    assert one.responder is two.responder
+    assert one.tts[0] is two.tts[0]
+    assert one.stt is two.stt
+
+
+def test_a_number_may_have_a_voice_of_its_own() -> None:
+    room = outfitter(numbers={OURS: {"tts": {"provider": "local", "local": {"seed": 7}}}})
+    one, two = (room.equip(call(Direction.INBOUND, number)) for number in (OURS, OTHER))
+    assert one.tts[0] is not two.tts[0]
+    asyncio.run(room.close())
+
+
+def test_what_interrupts_the_bot_is_taken_from_the_configuration() -> None:
+    room = outfitter(bargeIn={"enabled": False, "minSpeechMs": 321, "minLevelDbfs": -33})
+    barge_in = room.equip(call(Direction.OUTBOUND, OTHER)).settings.barge_in
+    assert (barge_in.enabled, barge_in.min_speech_ms, barge_in.min_level_dbfs) == (False, 321, -33)
+
+
+def test_without_streaming_nobody_listens() -> None:
+    room = outfitter(streaming={"enabled": False})
+    assert room.equip(call(Direction.OUTBOUND, OTHER)).stt is None
+
+
+def test_an_engine_that_this_version_lacks_is_named_even_if_only_a_number_wants_it() -> None:
+    with pytest.raises(ConfigError, match="responseModel: openai"):
+        outfitter(numbers={OURS: {"responseModel": "openai/some-model"}})
