@@ -85,6 +85,7 @@ def intended(heard: str) -> list[str]:
     if heard == persona.greeting:
         return [heard]
     replies = [reply for rule in persona.rules for reply in rule.reply]
+    replies += [*persona.fallback, persona.farewell]
     (whole,) = {reply for reply in replies if " ".join(reply.split()).startswith(heard)}
     return re.findall(r"\S+\s*", whole)
 

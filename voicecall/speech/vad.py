@@ -132,7 +132,7 @@ class Endpointing:
     min_speech_ms: int = 60
     silence_ms: int = 800
     max_utterance_ms: int = 30_000
-    preroll_ms: int = 200
+    preroll_ms: int = 300
     early_ms: int = 250
 
 

@@ -96,7 +96,7 @@ def test_speech_is_found_decoded_and_told_in_order() -> None:
         assert found == [
             SpeechStarted(400_000_000),
             SpeechStopped(800_000_000),
-            FinalTranscript("1340 ms today"),
+            FinalTranscript("1440 ms today"),
         ]
         assert model.peaks == [pytest.approx(0.61, abs=0.01)]
 
