@@ -199,6 +199,7 @@ def test_giving_a_default_explicitly_changes_nothing(path: str) -> None:
         ("streaming.maxPendingConnectionsPerIp", 0),
         ("streaming.preStartTimeoutMs", 0),
         ("streaming.frameMs", 15),
+        ("streaming.frameMs", 70),
         ("streaming.frameMs", 0),
         ("streaming.leadMs", 10),
         ("streaming.jitterMs", -1),

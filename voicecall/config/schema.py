@@ -249,7 +249,7 @@ class Streaming(Section):
     port: Port = 3335
     bind: Host = "127.0.0.1"
     public_url: Url | None = None
-    frame_ms: Annotated[int, Field(ge=10, le=100, multiple_of=10)] = 20
+    frame_ms: Annotated[int, Field(ge=10, le=60, multiple_of=10)] = 20
     lead_ms: Annotated[int, Field(ge=0, le=2000)] = 160
     jitter_ms: Annotated[int, Field(ge=0, le=1000)] = 60
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from voicecall.carriers._stream import Dialect
     from voicecall.clock import Clock
     from voicecall.metrics import Sample
-    from voicecall.ports import AudioPath, PathEvents, StreamGate, StreamStart
+    from voicecall.ports import PathEvents, StreamGate, StreamStart
 
 log = logging.getLogger("voicecall.media")
 
@@ -290,10 +290,6 @@ class MediaServer:
                 self._schedule_watch()
             events.on_path_open(path)
         return True
-
-    def path(self, call_id: str) -> AudioPath | None:
-        """The audio path of a call, while it has one."""
-        return self._paths.get(call_id)
 
     def _make_path(self, call_id: str, events: PathEvents, start: StreamStart) -> CallPath:
         audio = self.dialect.outgoing(start)
