@@ -67,3 +67,11 @@ def test_the_caller_id_of_twilio_is_for_twilio_only() -> None:
     assert supply({"provider": "twilio"}, environ) == {"fromNumber": "TWILIO_FROM_NUMBER"}
     assert supply({"provider": "telnyx"}, environ) == {}
     assert supply({"provider": ["twilio"]}, environ) == {}
+
+
+def test_a_key_without_characters_is_named_all_the_same() -> None:
+    _, problems = expand({"": "${NONE}", "serve": {"": ["${NONE}"]}}, {})
+    assert list(problems.values()) == [
+        '"": the environment variable NONE is not set',
+        'serve."".0: the environment variable NONE is not set',
+    ]

@@ -53,6 +53,21 @@ def test_named_files_are_relative_to_the_working_directory_or_home(tmp_path: Pat
     assert resolve("/x.db", directory=cwd, home=home) == "/x.db"
 
 
+def test_characters_written_as_surrogate_pairs_are_characters(tmp_path: Path) -> None:
+    file = tmp_path / "c.json5"
+    file.write_text(r"{ inboundGreeting: 'Hi \uD83D\uDE00', '\uD83D\uDE00': ['\uD83D\uDE00', 1] }")
+    assert read(file) == {"inboundGreeting": "Hi \U0001f600", "\U0001f600": ["\U0001f600", 1]}
+
+
+@pytest.mark.parametrize("content", [r"{ '\uD800': 1 }", r"{ a: [{ b: '\uDE00\uD83D' }] }"])
+def test_half_a_surrogate_pair_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "c.json5"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match="half of a surrogate pair") as caught:
+        read(file)
+    assert str(caught.value).isascii()
+
+
 def test_json5_with_comments_and_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     file = tmp_path / "c.json5"
     file.write_bytes(b"\xef\xbb\xbf{ // a comment\n serve: { port: 0x10, path: '/x', }, }")

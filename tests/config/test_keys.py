@@ -30,6 +30,7 @@ pytestmark = pytest.mark.unit
         ),
         ({"Provider": "mock"}, "Provider: unknown key; did you mean provider?"),
         ({"qqqq": 1}, "qqqq: unknown key"),
+        ({"": 1}, '"": unknown key'),
         (
             {"serve": {"tls": {"cret": "x"}}},
             "serve.tls.cret: unknown key; did you mean serve.tls.cert?",

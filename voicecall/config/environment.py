@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from voicecall.config.paths import fill
+from voicecall.config.paths import EMPTY_KEY, fill
 
 # Which variable can supply which key. A value in the file wins.
 VARIABLES: Final[Mapping[str, str]] = {
@@ -72,7 +72,9 @@ class _Expansion:
         self.problems: dict[str, str] = {}
 
     def mapping(self, section: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-        return {key: self._value(value, f"{prefix}{key}") for key, value in section.items()}
+        return {
+            key: self._value(value, f"{prefix}{key or EMPTY_KEY}") for key, value in section.items()
+        }
 
     def _value(self, value: Any, path: str) -> Any:  # noqa: ANN401  (JSON: any type)
         if isinstance(value, str):

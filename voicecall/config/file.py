@@ -57,7 +57,10 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}:{_where(str(error))}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold an object, {{ ... }}")
-    return content
+    try:
+        return {_joined(key): _joined(value) for key, value in content.items()}
+    except UnicodeError:
+        raise ConfigError(f"{path}: has half of a surrogate pair in a string") from None
 
 
 def resolve(name: str, *, directory: Path, home: Path) -> str:
@@ -73,6 +76,19 @@ def resolve(name: str, *, directory: Path, home: Path) -> str:
 
 def _under_home(path: Path, home: Path) -> Path:
     return home.joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
+
+
+def _joined(value: Any) -> Any:  # noqa: ANN401  (JSON: any type)
+    """`value` with the halves of surrogate pairs joined, which json5 0.12 leaves apart.
+
+    Raises:
+        UnicodeError: a half is alone, and so is no character.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16")
+    if isinstance(value, dict):
+        return {_joined(key): _joined(item) for key, item in value.items()}
+    return [_joined(item) for item in value] if isinstance(value, list) else value
 
 
 def _where(message: str) -> str:

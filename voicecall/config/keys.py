@@ -8,6 +8,8 @@ from typing import Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from voicecall.config.paths import EMPTY_KEY
+
 _SIMILAR: Final = 0.5
 
 
@@ -20,7 +22,7 @@ def take_unknown(model: type[BaseModel], settings: dict[str, Any], prefix: str =
     sections = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
     problems = []
     for key in list(settings):
-        path = f"{prefix}{key}"
+        path = f"{prefix}{key or EMPTY_KEY}"
         if key not in sections:
             del settings[key]
             problems.append(f"{path}: unknown key{_suggestion(key, list(sections), prefix)}")

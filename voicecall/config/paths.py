@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
+
+# How a key without characters is named.
+EMPTY_KEY: Final = '""'
 
 
 def value_at(settings: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401  (JSON: any type)
