@@ -6,7 +6,7 @@ STAMP = $(VENV)/.stamp
 
 NATIVE = voicecall/_codec.pyx $(wildcard voicecall/_native/*)
 
-.PHONY: demo test build check bench format sanitize fuzz clean
+.PHONY: demo test build check bench budget budget-renew budget-profile format sanitize fuzz soak clean
 
 demo: $(STAMP)-run build
 	$(BIN)/voicecall demo
@@ -24,6 +24,16 @@ check: $(STAMP)-dev build
 bench: $(STAMP)-dev build
 	$(BIN)/python -m benchmarks.micro
 
+# Instructions per frame against benchmarks/instructions/budget.json; needs valgrind.
+budget: $(STAMP)-dev build
+	$(BIN)/python -m benchmarks.instructions
+
+budget-renew: $(STAMP)-dev build
+	$(BIN)/python -m benchmarks.instructions --renew
+
+budget-profile: $(STAMP)-dev build
+	$(BIN)/python -m benchmarks.instructions --profile $(CASE)
+
 format: $(STAMP)-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -33,8 +43,14 @@ build: $(STAMP)-build
 sanitize: $(STAMP)-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.native.sanitize
 
+# Each target has the seconds; the normal tests only replay the corpus.
 fuzz: $(STAMP)-dev build
 	$(BIN)/python -m tests.fuzz --seconds 60
+
+# Callers of every kind for half an hour, then ten thousand calls; what grows is named.
+soak: $(STAMP)-dev build
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
+	$(BIN)/python -m benchmarks.soak --calls $(or $(CALLS),10000)
 
 clean:
 	rm -rf build voicecall/*.so voicecall/_codec.c $(STAMP)-build
@@ -46,7 +62,7 @@ $(STAMP)-venv:
 
 # The dependencies and the package itself in editable form; compiling is the build target's.
 $(STAMP)-run: $(STAMP)-venv pyproject.toml
-	$(BIN)/python -m pip install -q 'setuptools>=80' 'Cython==3.3.1' 'picows==2.3.1'
+	$(BIN)/python -m pip install -q 'setuptools>=80' 'Cython==3.3.1'
 	VOICECALL_NO_EXTENSIONS=1 $(BIN)/python -m pip install -q --no-build-isolation -e '.[local]'
 	touch $@
 

@@ -8,15 +8,15 @@ from voicecall.errors import CodecError
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport (
     INT64_MAX, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t,
 )
 from libc.string cimport memchr, memcmp, memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from picows.picows cimport WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 include "_native/limits.pxi"
 include "_native/g711.pxi"
@@ -27,6 +27,8 @@ include "_native/dtmf.pxi"
 include "_native/jitter.pxi"
 include "_native/pacer.pxi"
 include "_native/framing.pxi"
+include "_native/wording.pxi"
 include "_native/stream.pxi"
 include "_native/ticker.pxi"
-include "_native/listener.pxi"
+include "_native/websocket.pxi"
+include "_native/socket.pxi"

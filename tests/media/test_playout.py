@@ -107,8 +107,8 @@ def test_pieces_of_any_length_cost_one_mark_a_second() -> None:
             line.play(20)
         utterance.finish()
         line.play(200)
-        assert len(line.marks) == 4
-        assert len(set(line.marks)) == 4
+        assert len(line.marks) == 3
+        assert len(set(line.marks)) == 3
 
     run(case())
 
@@ -187,6 +187,47 @@ def test_a_carrier_that_never_echoes_is_measured_by_the_send_clock(
         await second.write(speech(3000))
         line.play(1700)
         assert second.heard_ms() == 1700
+
+    run(case())
+
+
+def test_an_utterance_that_goes_on_is_not_believed_to_be_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("voicecall.media.playout.ECHO_GRACE_S", 0.01)
+
+    async def case() -> None:
+        line = Line()
+        utterance = line.playout.utterance()
+        await utterance.write(speech(100))
+        line.play(100)
+        waiting = asyncio.create_task(utterance.played())
+        for _ in range(3):
+            await asyncio.wait({waiting}, timeout=0.02)
+        assert not waiting.done()
+        await utterance.write(speech(100))
+        utterance.finish()
+        line.play(100)
+        assert await waiting == Playback(200, 200, interrupted=False)
+
+    run(case())
+
+
+def test_one_who_stops_waiting_takes_nobody_along() -> None:
+    async def case() -> None:
+        line = Line()
+        utterance = line.playout.utterance()
+        await utterance.write(speech(100))
+        utterance.finish()
+        impatient, patient = (asyncio.create_task(utterance.played()) for _ in range(2))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        await asyncio.wait({impatient})
+        line.play(100)
+        line.playout.on_mark(line.marks[-1])
+        assert await patient == Playback(100, 100, interrupted=False)
+        assert impatient.cancelled()
+        assert not utterance._waiters
 
     run(case())
 

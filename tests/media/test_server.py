@@ -9,7 +9,7 @@ from tests.media.plane import LISTENERS, Plane, closing, dial, plane, refused_wi
 from tests.media.wire import media, said, start
 from voicecall.clock import ManualClock, SystemClock
 from voicecall.errors import ServeError
-from voicecall.media import asgi, server
+from voicecall.media import asgi
 
 pytestmark = [pytest.mark.socket, pytest.mark.parametrize("listener", LISTENERS)]
 
@@ -99,7 +99,7 @@ def test_a_request_that_is_no_websocket_upgrade_takes_no_place(listener: str) ->
             _, url = tested.call()
             for path in ("/voice/stream", url.removeprefix(tested.base)):
                 status = await _plain_request(tested, path)
-                assert status in (b"400", b"404")
+                assert status in (b"426", b"404")
             await until(lambda: tested.server.admission.open == 0)
             assert await refused_with(url) == 101
 
@@ -327,7 +327,7 @@ def test_the_largest_message_of_64_kib_is_read(listener: str) -> None:
 def test_a_message_over_1_mib_does_not_get_read_at_all(listener: str) -> None:
     async def case() -> None:
         async with plane(listener) as tested, dial(tested.call()[1]) as connection:
-            await connection.send("x" * (server.FRAME_MAX_OCTETS + 1))
+            await connection.send("x" * (asgi.FRAME_MAX_OCTETS + 1))
             assert (await closing(connection))[0] == 1009
 
     run(case())
@@ -353,7 +353,7 @@ def test_a_peer_that_does_not_read_is_closed_1013_and_sees_it_once_it_reads(
 def test_a_peer_that_never_reads_is_given_up_and_its_memory_freed(
     listener: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "STALLED_GRACE_S", 0.1)
+    monkeypatch.setattr("voicecall.media.connection.STALLED_GRACE_S", 0.1)
     monkeypatch.setattr(asgi, "STALLED_GRACE_S", 0.1)
 
     async def case() -> None:
@@ -443,5 +443,5 @@ def test_a_port_that_is_taken_is_named_in_the_error(listener: str) -> None:
             with pytest.raises(ServeError, match=rf"streaming\.port: .*:{port}"):
                 await Plane(SystemClock()).server.listen("127.0.0.1", port)
 
-    if listener == "picows":
+    if listener == "port":
         run(case())

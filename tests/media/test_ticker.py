@@ -26,7 +26,7 @@ class Listener:
 
 def test_every_stream_is_served_once_a_period_while_it_is_there() -> None:
     async def case() -> None:
-        ticker = MediaTicker(SystemClock(), 20)
+        ticker = MediaTicker(SystemClock())
         listeners = [Listener() for _ in range(5)]
         for each in listeners:
             each.stream.write(b"\x55" * 4000, time.monotonic_ns())
@@ -47,7 +47,7 @@ def test_every_stream_is_served_once_a_period_while_it_is_there() -> None:
 
 def test_it_goes_on_after_a_rest_and_after_a_stop() -> None:
     async def case() -> None:
-        ticker = MediaTicker(SystemClock(), 20)
+        ticker = MediaTicker(SystemClock())
         for stop in (False, True):
             listener = Listener()
             listener.stream.write(b"\x55" * 800, time.monotonic_ns())
@@ -62,7 +62,3 @@ def test_it_goes_on_after_a_rest_and_after_a_stop() -> None:
             assert ticker._handle is None
 
     run(case())
-
-
-def test_a_frame_period_that_is_no_multiple_of_the_tick_is_served_more_often() -> None:
-    assert MediaTicker(SystemClock(), 33)._ticker.period_ms == 30

@@ -1,4 +1,4 @@
-"""Run the native tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
+"""Run the native tests on a build with Address-, Leak- and UndefinedBehaviorSanitizer.
 
 ::
 
@@ -21,6 +21,7 @@ RUNTIMES = ("libasan.so", "libubsan.so")
 NOT_COPIED = shutil.ignore_patterns("*.so", "_codec.c", "__pycache__", "build")
 BUILD_DEADLINE_S = 900
 TEST_DEADLINE_S = 1800
+CONTROL_DEADLINE_S = 60
 
 
 def say(text: str) -> None:
@@ -49,17 +50,17 @@ def copy_tree(target: Path) -> None:
 
 
 def environment(tree: Path) -> dict[str, str]:
-    """What both sanitizers need to run inside an interpreter that is not instrumented.
+    """What the sanitizers need to run inside an interpreter that is not instrumented.
 
-    Leaks are not looked for: the interpreter keeps memory until its end by design. CPython's own
-    allocator hides overruns from AddressSanitizer, hence malloc.
+    The interpreter leaves memory behind at its end by design, so `tests.native.leaks` looks for
+    leaks before that. CPython's own allocator hides overruns and leaks, hence malloc.
     """
     preload = " ".join(runtime_of(library) for library in RUNTIMES)
     return os.environ | {
         "PYTHONPATH": str(tree),
         "PYTHONMALLOC": "malloc",
         "LD_PRELOAD": preload,
-        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:allocator_may_return_null=1",
+        "ASAN_OPTIONS": "leak_check_at_exit=0:abort_on_error=0:allocator_may_return_null=1",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     }
 
@@ -82,6 +83,13 @@ def require_copy(tree: Path, env: dict[str, str]) -> None:
     say(f"testing {Path(imported).name} of the copy")
 
 
+def require_leaks_found(tree: Path, env: dict[str, str]) -> None:
+    """Fail unless a leak made on purpose is found: not every system lets a process be looked at."""
+    command = [sys.executable, "-m", "tests.native.leaks"]
+    if run(command, tree, env, CONTROL_DEADLINE_S):
+        raise SystemExit("sanitize: LeakSanitizer does not find leaks here")
+
+
 def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="voicecall-sanitize-") as folder:
         tree = Path(folder).resolve()
@@ -93,9 +101,11 @@ def main(arguments: list[str]) -> int:
             return status
         env = environment(tree)
         require_copy(tree, env)
+        require_leaks_found(tree, env)
         # One hypothesis database or cache less to write, and no plugin that forks.
         test = [sys.executable, "-m", "pytest", "tests/native", "-q", "-p", "no:cacheprovider"]
-        return run([*test, "-p", "no:benchmark", *arguments], tree, env, TEST_DEADLINE_S)
+        plugins = ["-p", "no:benchmark", "-p", "tests.native.leaks"]
+        return run([*test, *plugins, *arguments], tree, env, TEST_DEADLINE_S)
 
 
 if __name__ == "__main__":

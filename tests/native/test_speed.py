@@ -145,3 +145,16 @@ def test_expanding_is_not_slower_than_audioop_or_a_look_up(
     assert look_up() == convert(codes)
     assert times_faster(lambda: convert(codes), lambda: rival(codes, 2)) >= 1
     assert times_faster(lambda: convert(codes), look_up) >= 1
+
+
+def test_resampling_is_twice_as_fast_as_interpolation_with_audioop() -> None:
+    pcm = speech(4800)
+    convert = _codec.Resampler(24000, 8000).process
+    state = rivals.audioop.ratecv(pcm, 2, 1, 24000, 8000, None)[1]
+    assert (
+        times_faster(
+            lambda: convert(pcm),
+            lambda: rivals.audioop.ratecv(pcm, 2, 1, 24000, 8000, state),
+        )
+        >= 2
+    )

@@ -62,3 +62,21 @@ def test_what_is_read_is_closed_when_the_block_is_left() -> None:
         assert closed.is_set()
 
     run(case())
+
+
+def test_closing_has_a_deadline_too() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.Event().wait()
+
+    async def read() -> None:
+        async with Source(numbers(), 0.01) as source:
+            assert await anext(source) == 1
+
+    async def case() -> None:
+        with pytest.raises(TimeoutError):
+            await read()
+
+    run(case())

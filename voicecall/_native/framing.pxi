@@ -21,20 +21,23 @@ cdef enum Field:
     FIELD_TIMESTAMP = 32
     FIELD_PAYLOAD = 64
 
+cdef struct Text:
+    const char* at
+    Py_ssize_t length
+
 cdef struct MediaPacket:
     int64_t sequence        # per message of the stream; -1 when absent
     int64_t chunk           # per audio message; -1 when absent
     int64_t timestamp       # milliseconds; -1 when absent
+    Text sequence_text      # the digits of each, inside the message; NULL when absent
+    Text chunk_text
+    Text timestamp_text
     const char* payload     # base64 characters, inside the message
     Py_ssize_t payload_chars
 
 cdef struct Cursor:
     const char* at
     const char* end
-
-cdef struct Text:
-    const char* at
-    Py_ssize_t length
 
 # JSON numbers of at most 18 digits fit an int64 whatever they are.
 cdef enum:
@@ -112,23 +115,22 @@ cdef inline bint take_digits(Cursor* cursor, int64_t* value) noexcept nogil:
     return cursor.at != first
 
 
-cdef inline bint take_count(Cursor* cursor, int64_t* value) noexcept nogil:
+cdef inline bint take_count(Cursor* cursor, int64_t* value, Text* digits) noexcept nogil:
     """An unsigned integer, written as a JSON number or as a string of digits."""
-    cdef const char* first
-    if take(cursor, c'"'):
-        if not take_digits(cursor, value):
-            return False
-        if cursor.at == cursor.end or cursor.at[0] != c'"':
-            return False
-        cursor.at += 1
-        return True
-    first = cursor.at
+    cdef bint quoted = take(cursor, c'"')
+    digits.at = cursor.at
     if not take_digits(cursor, value):
         return False
-    # JSON has no leading zeros, and what follows must not make it a fraction or an exponent.
-    if first[0] == c'0' and cursor.at - first > 1:
+    digits.length = cursor.at - digits.at
+    if cursor.at == cursor.end:
         return False
-    return cursor.at < cursor.end and cursor.at[0] != c'.' and cursor.at[0] != c'e' and cursor.at[0] != c'E'
+    if quoted:
+        cursor.at += 1
+        return (cursor.at - 1)[0] == c'"'
+    # JSON has no leading zeros, and what follows must not make it a fraction or an exponent.
+    if digits.at[0] == c'0' and digits.length > 1:
+        return False
+    return cursor.at[0] != c'.' and cursor.at[0] != c'e' and cursor.at[0] != c'E'
 
 
 cdef inline bint take_literal(Cursor* cursor, const char* literal, Py_ssize_t length) noexcept nogil:
@@ -141,6 +143,7 @@ cdef inline bint take_literal(Cursor* cursor, const char* literal, Py_ssize_t le
 cdef inline bint skip_scalar(Cursor* cursor) noexcept nogil:
     """A value nobody asked for: a string, an unsigned integer, true, false or null."""
     cdef int64_t number
+    cdef Text digits
     skip_space(cursor)
     if cursor.at == cursor.end:
         return False
@@ -153,7 +156,7 @@ cdef inline bint skip_scalar(Cursor* cursor) noexcept nogil:
         return take_literal(cursor, b"false", 5)
     if cursor.at[0] == c'n':
         return take_literal(cursor, b"null", 4)
-    return take_count(cursor, &number)
+    return take_count(cursor, &number, &digits)
 
 
 cdef inline bint same(Text* text, const char* expected, Py_ssize_t length) noexcept nogil:
@@ -195,10 +198,14 @@ cdef bint scan_media_object(
             if not take_plain_string(cursor, track):
                 return False
         elif same(&key, b"chunk", 5):
-            if not (first_time(seen, FIELD_CHUNK) and take_count(cursor, &packet.chunk)):
+            if not first_time(seen, FIELD_CHUNK):
+                return False
+            if not take_count(cursor, &packet.chunk, &packet.chunk_text):
                 return False
         elif same(&key, b"timestamp", 9):
-            if not (first_time(seen, FIELD_TIMESTAMP) and take_count(cursor, &packet.timestamp)):
+            if not first_time(seen, FIELD_TIMESTAMP):
+                return False
+            if not take_count(cursor, &packet.timestamp, &packet.timestamp_text):
                 return False
         elif not skip_scalar(cursor):
             return False
@@ -221,6 +228,7 @@ cdef Scan scan_media(const char* message, Py_ssize_t length, MediaPacket* packet
     packet.sequence = -1
     packet.chunk = -1
     packet.timestamp = -1
+    packet.sequence_text.at = packet.chunk_text.at = packet.timestamp_text.at = NULL
     track.at = NULL
     track.length = 0
     if not take(&cursor, c'{'):
@@ -239,7 +247,9 @@ cdef Scan scan_media(const char* message, Py_ssize_t length, MediaPacket* packet
             if not same(&event, b"media", 5):
                 return SCAN_SURPRISE
         elif same(&key, b"sequenceNumber", 14) or same(&key, b"sequence_number", 15):
-            if not (first_time(&seen, FIELD_SEQUENCE) and take_count(&cursor, &packet.sequence)):
+            if not first_time(&seen, FIELD_SEQUENCE):
+                return SCAN_SURPRISE
+            if not take_count(&cursor, &packet.sequence, &packet.sequence_text):
                 return SCAN_SURPRISE
         elif not skip_scalar(&cursor):
             return SCAN_SURPRISE

@@ -13,6 +13,8 @@ cdef enum:
     GROUP_MAX = 10           # frames in one message
     CAPACITY_MAX_MS = 600000
 
+cdef int64_t NO_MARK = INT64_MAX // 2  # a position that is never reached
+
 cdef enum PacketKind:
     PACKET_NONE = 0
     PACKET_AUDIO = 1
@@ -45,9 +47,11 @@ cdef class Pacer:
     cdef int64_t _lead_ns
     cdef int64_t _octets_per_second
     cdef int64_t _capacity_octets
-    cdef object _audio               # deque of bytes
-    cdef Py_ssize_t _offset          # octets of the first piece that have left already
+    cdef bytes _piece                # the audio at hand; None when there is none
+    cdef Py_ssize_t _offset          # octets of it that have left already
+    cdef object _pieces              # deque of the bytes behind it
     cdef object _marks               # deque of (position, name)
+    cdef int64_t _mark_at            # the first one's position, or NO_MARK
     cdef int64_t _head_ns            # when the next octet sent will start to play
     cdef int64_t _ready_ns           # since when a frame has been ready
     cdef int64_t _late_ns            # how late the last released message was
@@ -78,8 +82,9 @@ cdef class Pacer:
         self._lead_ns = lead_ms * 1000000
         self.group = group or max(1, min(5, (lead_ms - 60) // frame_ms))
         self._capacity_octets = octets_per_second * capacity_ms // 1000
-        self._audio = deque()
+        self._pieces = deque()
         self._marks = deque()
+        self._mark_at = NO_MARK
 
     @property
     def queued_octets(self) -> int:
@@ -96,16 +101,23 @@ cdef class Pacer:
         octets = PyBytes_GET_SIZE(audio)
         if octets == 0:
             return True
-        if queued + octets > self._capacity_octets or len(self._audio) >= PACER_MAX_ITEMS:
+        if queued + octets > self._capacity_octets or len(self._pieces) >= PACER_MAX_ITEMS - 1:
             return False
         if queued < self.frame_octets:
             if self._open and self._ready_ns <= self._head_ns < now_ns:
                 self.starved += 1
             self._ready_ns = now_ns
         self._open = True
-        self._audio.append(audio)
-        self.written_octets += octets
+        self._append(audio)
         return True
+
+    cdef int _append(self, bytes audio) except -1:
+        if self._piece is None:
+            self._piece = audio
+        else:
+            self._pieces.append(audio)
+        self.written_octets += PyBytes_GET_SIZE(audio)
+        return 0
 
     cpdef int finish(self, int64_t now_ns) except -1:
         """No more audio belongs to what was written: its last frame is filled up with silence."""
@@ -115,8 +127,7 @@ cdef class Pacer:
         if part:
             padding = PyBytes_FromStringAndSize(NULL, self.frame_octets - part)
             memset(PyBytes_AS_STRING(padding), self._silence, self.frame_octets - part)
-            self._audio.append(padding)
-            self.written_octets += self.frame_octets - part
+            self._append(padding)
             if queued < self.frame_octets:
                 self._ready_ns = now_ns
         self._open = False
@@ -133,13 +144,14 @@ cdef class Pacer:
         if len(self._marks) >= PACER_MAX_ITEMS:
             raise CodecError("too many marks are waiting")
         self._marks.append((self.written_octets, encoded))
+        self._mark_at = min(self._mark_at, self.written_octets)
         return 0
 
     cdef bint has_room(self) noexcept:
         """Whether less than half of what may wait does."""
         return (
             2 * (self.written_octets - self.sent_octets) < self._capacity_octets
-            and 2 * len(self._audio) < PACER_MAX_ITEMS
+            and 2 * len(self._pieces) < PACER_MAX_ITEMS
         )
 
     cpdef int64_t played_octets(self, int64_t now_ns) noexcept:
@@ -151,13 +163,44 @@ cdef class Pacer:
 
     cpdef int clear(self, int64_t now_ns) except -1:
         """Drop everything queued. The carrier, told separately, starts afresh too."""
-        self._audio.clear()
+        self._piece = None
+        self._pieces.clear()
         self._marks.clear()
+        self._mark_at = NO_MARK
         self._offset = 0
         self.sent_octets = self.written_octets
         self._head_ns = now_ns
         self._open = False
         return 0
+
+    cdef int64_t due_ns(self) noexcept:
+        """When the next message will be due, after `next_packet` had nothing; INT64_MAX for never.
+
+        Writing, finishing and marking change it.
+        """
+        if self._mark_is_due():
+            return 0
+        if self._ready_frames() == 0:
+            return INT64_MAX
+        return self._head_ns - self._lead_ns + self.group * self._frame_ns
+
+    cdef inline int64_t _ready_frames(self) noexcept:
+        """Frames that may leave before the next mark; the frame that it falls in is one of them."""
+        cdef int64_t until = min(self._mark_at + self.frame_octets - 1, self.written_octets)
+        return max(0, until - self.sent_octets) // self.frame_octets
+
+    cdef inline bint _mark_is_due(self) noexcept:
+        # Inside an utterance a mark waits for the audio behind it, so that one at the very end of
+        # what the carrier has always means that the utterance is complete.
+        return self._mark_at <= self.sent_octets and (
+            not self._open or self.written_octets - self.sent_octets >= self.frame_octets
+        )
+
+    cdef PyObject* _take_mark(self) except NULL:
+        cdef bytes name = (<tuple>self._marks.popleft())[1]
+        self._mark_at = (<tuple>self._marks[0])[0] if self._marks else NO_MARK
+        Py_INCREF(name)
+        return <PyObject*>name
 
     cdef int next_packet(
         self, int64_t now_ns, uint8_t* audio, Py_ssize_t* octets, PyObject** mark
@@ -169,20 +212,12 @@ cdef class Pacer:
             octets: set to how much was put there.
             mark: set to the mark's name, a new reference to bytes.
         """
-        cdef int64_t ready = (self.written_octets - self.sent_octets) // self.frame_octets
+        cdef int64_t ready = self._ready_frames()
         cdef int64_t frames
         cdef int64_t head_ns
-        cdef bytes name
-        # Inside an utterance a mark waits for the audio behind it, so that one at the very end of
-        # what the carrier has always means that the utterance is complete.
-        if self._marks and (ready or not self._open):
-            if (<tuple>self._marks[0])[0] <= self.sent_octets:
-                name = (<tuple>self._marks.popleft())[1]
-                Py_INCREF(name)
-                mark[0] = <PyObject*>name
-                return PACKET_MARK
-            frames = (<tuple>self._marks[0])[0] - self.sent_octets
-            ready = min(ready, (frames + self.frame_octets - 1) // self.frame_octets)
+        if self._mark_is_due():
+            mark[0] = self._take_mark()
+            return PACKET_MARK
         if ready == 0:
             return PACKET_NONE
         head_ns = max(self._head_ns, now_ns)
@@ -200,18 +235,16 @@ cdef class Pacer:
         return PACKET_AUDIO
 
     cdef int _take(self, uint8_t* audio, Py_ssize_t octets) except -1:
-        cdef bytes first
-        cdef Py_ssize_t piece
+        cdef Py_ssize_t count
         self.sent_octets += octets
         while octets:
-            first = self._audio[0]
-            piece = min(PyBytes_GET_SIZE(first) - self._offset, octets)
-            memcpy(audio, PyBytes_AS_STRING(first) + self._offset, piece)
-            audio += piece
-            octets -= piece
-            self._offset += piece
-            if self._offset == PyBytes_GET_SIZE(first):
-                self._audio.popleft()
+            count = min(PyBytes_GET_SIZE(self._piece) - self._offset, octets)
+            memcpy(audio, PyBytes_AS_STRING(self._piece) + self._offset, count)
+            audio += count
+            octets -= count
+            self._offset += count
+            if self._offset == PyBytes_GET_SIZE(self._piece):
+                self._piece = self._pieces.popleft() if self._pieces else None
                 self._offset = 0
         return 0
 

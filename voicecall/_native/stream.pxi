@@ -99,6 +99,7 @@ cdef class MediaStream:
     cdef bint _sink_coded
     cdef bint _wants_room
     cdef WireFormat _wire
+    cdef Wording _wording            # of the caller's messages
     cdef int _encoding
     cdef int _faults_in_row
     cdef bint _handing_on            # the sink is at work
@@ -117,14 +118,18 @@ cdef class MediaStream:
     cdef readonly int64_t media_out
     cdef readonly int64_t octets_out
     cdef readonly int64_t last_media_ns
-    cdef int _slot                   # where the ticker keeps it; -1 when it does not
-    cdef Py_ssize_t _index
+    cdef object _ticker              # what pumps it; None when nothing does
+    cdef Py_ssize_t _index           # where the ticker keeps it; -1
+    cdef int64_t* _due_ns            # there: when it next has to be pumped; NULL
 
     def __cinit__(self, Workspace workspace not None, handler, jitter_ms: int = 60):
         self._workspace = workspace
         self._handler = handler
         self.jitter = JitterBuffer(jitter_ms)
-        self._slot = -1
+        self._index = -1
+
+    def __dealloc__(self):
+        forget_wording(&self._wording)
 
     def connect(self, Outlet outlet not None):
         """Give the stream somewhere to send to."""
@@ -147,6 +152,7 @@ cdef class MediaStream:
         self._encoding = line_encoding(encoding)
         self._wire = wire
         self.pacer = pacer
+        self._due_at(0)
 
     def listen(self, sink, coded: bool = False):
         """Hand the caller's audio to `sink(audio: bytes)`, in order and with losses filled in.
@@ -183,7 +189,12 @@ cdef class MediaStream:
         if length > MESSAGE_MAX:
             self._fault()
             return 0
-        scan = scan_media(message, length, &packet)
+        if fits_wording(&self._wording, message, length, &packet):
+            scan = SCAN_MEDIA
+        else:
+            scan = scan_media(message, length, &packet)
+            if scan == SCAN_MEDIA:
+                learn_wording(&self._wording, message, length, &packet)
         if scan == SCAN_OTHER_TRACK:
             self._faults_in_row = 0
             return 0
@@ -258,6 +269,7 @@ cdef class MediaStream:
             self._deliver(self._workspace.payload, octets)
         if self.jitter._held_count:
             self._release_held(now_ns, False)
+            self._due_at(0)
         return 0
 
     cdef int _release_held(self, int64_t now_ns, bint give_up) except -1:
@@ -355,6 +367,7 @@ cdef class MediaStream:
             return False
         if not self.pacer.write(audio, now_ns):
             self._wants_room = True
+            self._due_at(0)
             return False
         self.pump(now_ns)
         return True
@@ -404,15 +417,23 @@ cdef class MediaStream:
         return 0
 
     cpdef int pump(self, int64_t now_ns) except -1:
-        """Send what is due, and give up on what has waited too long in the jitter buffer."""
-        cdef PyObject* mark = NULL
-        cdef Py_ssize_t octets = 0
-        cdef int kind
+        """Send what is due, and give up on what has waited too long in the jitter buffer.
+
+        A ticker pumps when it thinks that something is due: whoever changes the pacer of a stream
+        that is served by one has to pump afterwards.
+        """
         # Not from within the sink, which would hear later audio before it has done with this.
         if self.jitter._held_count and not self._handing_on:
             self._release_held(now_ns, False)
-        if self.pacer is None or self._outlet is None:
-            return 0
+        if self.pacer is not None:
+            self._send_due(now_ns)
+        self._due_at(self._next_due_ns())
+        return 0
+
+    cdef int _send_due(self, int64_t now_ns) except -1:
+        cdef PyObject* mark = NULL
+        cdef Py_ssize_t octets = 0
+        cdef int kind
         # Whoever is called may close the stream; what is left then stays for its successor.
         while self._outlet is not None:
             kind = self.pacer.next_packet(now_ns, self._workspace.audio, &octets, &mark)
@@ -431,6 +452,17 @@ cdef class MediaStream:
             if self._handler is not None:
                 self._handler.on_room()
         return 0
+
+    cdef int64_t _next_due_ns(self) noexcept:
+        if self.jitter._held_count:
+            return 0
+        if self.pacer is None or self._outlet is None:
+            return INT64_MAX
+        return self.pacer.due_ns()
+
+    cdef inline void _due_at(self, int64_t due_ns) noexcept:
+        if self._due_ns != NULL:
+            self._due_ns[0] = due_ns
 
     cdef int _send_mark(self, bytes name) except -1:
         cdef char* message = self._workspace.outgoing + WS_HEADER_ROOM

@@ -1,78 +1,87 @@
-# Ticker: one pass over all legs that are due, so that no leg needs a timer of its own.
+# Ticker: one pass over all legs, so that no leg needs a timer of its own.
+#
+# A leg has something to do ten times a second and is looked at two hundred times. So when each is due
+# stands in one array, and legs that are not due are not even touched.
 
 cdef class Ticker:
-    """Drives every stream of one event loop; streams are spread evenly over the period.
+    """Pumps every stream of one event loop when it is due.
 
-    Args:
-        period_ms: how often each stream is served.
-        tick_ms: how often `tick` is meant to be called; it divides the period.
+    Attributes:
+        ticks: passes so far.
     """
-    cdef list _slots                 # one list of streams for each tick of the period
-    cdef int _turn
-    cdef readonly int period_ms
-    cdef readonly int tick_ms
+    cdef list _streams
+    cdef int64_t* _due_ns            # of each, in the same order
+    cdef Py_ssize_t _room
     cdef readonly int64_t ticks
 
-    def __cinit__(self, period_ms: int = 20, tick_ms: int = 5):
-        if not 0 < tick_ms <= period_ms or period_ms % tick_ms:
-            raise ValueError("tick_ms has to divide period_ms")
-        self.period_ms = period_ms
-        self.tick_ms = tick_ms
-        self._slots = [[] for _ in range(period_ms // tick_ms)]
+    def __cinit__(self):
+        self._streams = []
+
+    def __dealloc__(self):
+        PyMem_Free(self._due_ns)
 
     def __len__(self) -> int:
-        return sum(len(slot) for slot in self._slots)
-
-    @property
-    def slots(self) -> int:
-        """Ticks that make one period."""
-        return len(self._slots)
+        return len(self._streams)
 
     def add(self, MediaStream stream not None):
-        """Serve `stream` from now on, in the tick that serves the fewest."""
-        cdef int best = 0
-        cdef int i
-        if stream._slot >= 0:
+        """Serve `stream` from now on; one that is served already, here or elsewhere, stays there."""
+        cdef Py_ssize_t count = len(self._streams)
+        if stream._index >= 0:
             return
-        for i in range(1, len(self._slots)):
-            if len(self._slots[i]) < len(self._slots[best]):
-                best = i
-        stream._slot = best
-        stream._index = len(self._slots[best])
-        self._slots[best].append(stream)
+        if count == self._room:
+            self._grow()
+        self._streams.append(stream)
+        self._place(stream, count, 0)
 
     def discard(self, MediaStream stream not None):
         """Serve `stream` no longer; one that is not served here stays as it is."""
-        cdef list slot
+        cdef Py_ssize_t index = stream._index
         cdef MediaStream last
-        if not 0 <= stream._slot < len(self._slots):
+        if not 0 <= index < len(self._streams) or self._streams[index] is not stream:
             return
-        slot = self._slots[stream._slot]
-        if stream._index >= len(slot) or slot[stream._index] is not stream:
-            return
-        last = slot.pop()
+        last = self._streams.pop()
         if last is not stream:
-            slot[stream._index] = last
-            last._index = stream._index
-        stream._slot = -1
+            self._streams[index] = last
+            self._place(last, index, self._due_ns[last._index])
+        stream._index = -1
+        stream._due_ns = NULL
+        stream._ticker = None
 
     def tick(self, int64_t now_ns) -> int:
-        """Serve the streams whose turn it is; how many. A stream that fails is told, not raised."""
+        """Serve the streams that are due; how many. A stream that fails is told, not raised."""
         # A stream may leave while it is served, which moves another one: so from the end.
-        cdef list slot = self._slots[self._turn]
-        cdef Py_ssize_t served = len(slot)
-        cdef Py_ssize_t i = served
+        cdef Py_ssize_t i = len(self._streams)
+        cdef int served = 0
         cdef MediaStream stream
-        self._turn = (self._turn + 1) % len(self._slots)
         self.ticks += 1
         while i > 0:
             i -= 1
-            if i >= len(slot):
+            if i >= len(self._streams) or self._due_ns[i] > now_ns:
                 continue
-            stream = slot[i]
+            served += 1
+            stream = self._streams[i]
             try:
                 stream.pump(now_ns)
             except Exception as error:
                 if stream._handler is not None:
                     stream._handler.on_failure(error)
         return served
+
+    cdef int _place(self, MediaStream stream, Py_ssize_t index, int64_t due_ns) except -1:
+        stream._ticker = self
+        stream._index = index
+        stream._due_ns = self._due_ns + index
+        stream._due_ns[0] = due_ns
+        return 0
+
+    cdef int _grow(self) except -1:
+        cdef Py_ssize_t room = max(64, 2 * self._room)
+        cdef int64_t* due_ns = <int64_t*>PyMem_Realloc(self._due_ns, room * sizeof(int64_t))
+        cdef MediaStream stream
+        if due_ns == NULL:
+            raise MemoryError
+        self._due_ns = due_ns
+        self._room = room
+        for stream in self._streams:
+            stream._due_ns = due_ns + stream._index
+        return 0

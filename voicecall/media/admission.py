@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING
 from voicecall.clock import NS_PER_MS, Clock
 
 if TYPE_CHECKING:
+    from http import HTTPStatus
+
     from voicecall.ports import StreamStart
 
 TOKEN_OCTETS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An upgrade that is answered with an HTTP status."""
+
+    status: HTTPStatus
+    label: str
 
 
 class Admission:

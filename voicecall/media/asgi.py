@@ -8,13 +8,14 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from voicecall._codec import CallableOutlet
-from voicecall.media.leg import MESSAGE_TOO_BIG, NORMAL_CLOSURE, TRY_AGAIN_LATER, Leg
-from voicecall.media.server import (
+from voicecall.media.admission import Refusal
+from voicecall.media.leg import (
     CLOSE_GRACE_S,
-    FRAME_MAX_OCTETS,
+    MESSAGE_TOO_BIG,
+    NORMAL_CLOSURE,
     STALLED_GRACE_S,
-    UNSENT_MAX_OCTETS,
-    Refusal,
+    TRY_AGAIN_LATER,
+    Leg,
 )
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
     from voicecall.clock import Clock
     from voicecall.media.server import MediaServer
+
+# The bounds that the media port has, too: a larger message ends the socket, as does leaving so much
+# unread.
+FRAME_MAX_OCTETS = 1 << 20
+UNSENT_MAX_OCTETS = 1 << 20
 
 
 class MediaEndpoint:

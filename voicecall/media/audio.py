@@ -79,12 +79,11 @@ class Transcoder:
     """
 
     def __init__(self, source: AudioFormat, target: AudioFormat) -> None:
-        self._source = source
-        self._target = target
+        self._same = source == target
+        self._decode = None if source.encoding == "pcm16" else _DECODE[source.encoding]
+        self._sample_octets = source.sample_octets
         self._odd = b""
-        self._resampler = (
-            Resampler(source.rate_hz, target.rate_hz) if source.rate_hz != target.rate_hz else None
-        )
+        self._resampler = Resampler(source.rate_hz, target.rate_hz, target.encoding)
 
     def convert(self, audio: bytes, last: bool = False) -> bytes:
         """The next piece of audio; shorter or longer than given while the resampler fills.
@@ -96,13 +95,16 @@ class Transcoder:
         Raises:
             CodecError: the stream ends in the middle of a sample.
         """
-        if self._source == self._target:
+        if self._same:
             return audio
-        if self._source.sample_octets > 1:
-            audio = self._odd + audio
-            whole = len(audio) if last else len(audio) - len(audio) % self._source.sample_octets
-            self._odd, audio = audio[whole:], audio[:whole]
-        pcm = to_pcm16(audio, self._source.encoding)
-        if self._resampler is not None:
-            pcm = self._resampler.process(pcm, last)
-        return from_pcm16(pcm, self._target.encoding)
+        if self._odd or len(audio) % self._sample_octets:
+            audio = self._whole_samples(audio, last)
+        if self._decode is not None:
+            audio = self._decode(audio)
+        return self._resampler.process(audio, last)
+
+    def _whole_samples(self, audio: bytes, last: bool) -> bytes:
+        audio = self._odd + audio
+        whole = len(audio) if last else len(audio) - len(audio) % self._sample_octets
+        self._odd = audio[whole:]
+        return audio[:whole]

@@ -29,6 +29,9 @@ POLICY_VIOLATION = 1008
 MESSAGE_TOO_BIG = 1009
 TRY_AGAIN_LATER = 1013
 NORMAL_CLOSURE = 1000
+# How long a closed socket may take to say goodbye, and to read what it has left unread before.
+CLOSE_GRACE_S = 1.0
+STALLED_GRACE_S = 5.0
 
 
 class Socket(Protocol):

@@ -26,7 +26,7 @@ class SpokenUtterance:
         self._playout = playout
         self._number = number
         self._pieces = 0
-        self._settled: asyncio.Future[Playback] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self.start = start
         self.end = start
         self.padded_end = start
@@ -35,9 +35,15 @@ class SpokenUtterance:
 
     async def write(self, audio: bytes) -> None:
         """Queue more audio; returns once there is room for it, or it is no longer wanted."""
-        step = self._playout.progress_octets
-        for at in range(0, len(audio), step):
-            await self._playout.write(self, audio[at : at + step])
+        playout, step = self._playout, self._playout.progress_octets
+        pieces = (
+            (audio,)
+            if len(audio) <= step
+            else (audio[at : at + step] for at in range(0, len(audio), step))
+        )
+        for piece in pieces:
+            while not self.finished and not playout.write(self, piece):
+                await playout.room()
 
     def finish(self) -> None:
         """No more audio follows."""
@@ -47,14 +53,17 @@ class SpokenUtterance:
 
     async def played(self) -> Playback:
         """Wait until it was heard or cut short; bounded by its own length and a grace."""
-        if self._settled is None:
-            self._settled = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
         while self.result is None:
+            waiter = loop.create_future()
+            self._waiters.append(waiter)
             wait_s = self._playout.remaining_s(self) + ECHO_GRACE_S
-            await asyncio.wait((self._settled,), timeout=wait_s)
-            overdue = self.finished and self._playout.remaining_s(self) == 0
-            if overdue and not self._settled.done():
-                self._playout.believe(self)
+            deadline = loop.call_later(wait_s, self._overdue, waiter)
+            try:
+                await waiter
+            finally:
+                deadline.cancel()
+                self._waiters.remove(waiter)
         return self.result
 
     def heard_ms(self) -> int:
@@ -78,11 +87,22 @@ class SpokenUtterance:
             total_ms=self._playout.milliseconds(self.end - self.start),
             interrupted=interrupted,
         )
-        if self._settled is not None and not self._settled.done():
-            self._settled.set_result(self.result)
+        for waiter in self._waiters:
+            _wake(waiter)
+
+    def _overdue(self, waiter: asyncio.Future[None]) -> None:
+        """Believe that it was heard, unless it grew in the meantime and is waited for anew."""
+        if self.result is None and self.finished and self._playout.remaining_s(self) == 0:
+            self._playout.believe(self)
+        _wake(waiter)
 
     def _heard(self, position: int) -> int:
         return min(max(position - self.start, 0), self.end - self.start)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class Playout:
@@ -129,17 +149,22 @@ class Playout:
             self._open.append(utterance)
         return utterance
 
-    async def write(self, utterance: SpokenUtterance, audio: bytes) -> None:
-        """Queue at most `progress_octets` of `utterance`, waiting for room while it is wanted."""
-        while not utterance.finished:
-            now_ns = self._clock.now_ns()
-            if self._stream is not None and self._stream.write(audio, now_ns):
+    def write(self, utterance: SpokenUtterance, audio: bytes) -> bool:
+        """Queue at most `progress_octets` of `utterance`; False when there is no room for it."""
+        stream = self._stream
+        if stream is not None:
+            # Not before more is said: the end of an utterance has a mark of its own.
+            if utterance.end - self._marked >= self.progress_octets:
+                self.pacer.mark(self._new_mark(utterance))
+            if stream.write(audio, self._clock.now_ns()):
                 utterance.end = self.pacer.written_octets
-                if utterance.end - self._marked >= self.progress_octets:
-                    self.pacer.mark(self._new_mark(utterance))
-                return
-            self._room.clear()
-            await self._room.wait()
+                return True
+        self._room.clear()
+        return False
+
+    async def room(self) -> None:
+        """Wait until there may be room again, or nothing more is wanted."""
+        await self._room.wait()
 
     def finish(self, utterance: SpokenUtterance) -> None:
         """`utterance` is complete: its end is marked, or it is over at once if it is empty."""

@@ -5,32 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections import Counter
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from picows import (
-    WSTransport,
-    WSUpgradeRequest,
-    WSUpgradeResponse,
-    WSUpgradeResponseWithListener,
-    ws_create_server,
-)
-
-from voicecall._codec import Pacer, StreamListener, WireFormat, Workspace
+from voicecall._codec import Pacer, WireFormat, Workspace
 from voicecall.carriers._proxies import TrustedProxies
 from voicecall.clock import NS_PER_S
-from voicecall.errors import ServeError
-from voicecall.media.admission import Admission
+from voicecall.media.admission import Admission, Refusal
 from voicecall.media.audio import SILENCE_OCTET
-from voicecall.media.leg import TRY_AGAIN_LATER, Leg
+from voicecall.media.connection import MediaConnection
+from voicecall.media.leg import STALLED_GRACE_S, Leg
+from voicecall.media.listener import MediaListener
 from voicecall.media.measures import MediaMeasures
 from voicecall.media.path import CallPath
 from voicecall.media.ticker import MediaTicker
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable
 
     from voicecall.carriers._stream import Dialect
@@ -40,15 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("voicecall.media")
 
-UNSENT_MAX_OCTETS = 1 << 20
-# Messages over 64 KiB are counted and dropped; over this the socket is not even read further.
-FRAME_MAX_OCTETS = 1 << 20
 MEDIA_SILENCE_NS = 30 * NS_PER_S
 SILENCE_WATCH_S = 1.0
-# How long a closed socket may take to say goodbye, and to read what it has left unread before.
-CLOSE_GRACE_S = 1.0
-STALLED_GRACE_S = 5.0
-UPGRADE_TIMEOUT_S = 5.0
 
 
 class Door(Protocol):
@@ -81,14 +67,6 @@ class MediaSettings:
     jitter_ms: int = 60
     group: int = 0
     trusted_proxies: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An upgrade that is answered with an HTTP status."""
-
-    status: HTTPStatus
-    label: str
 
 
 class MediaServer:
@@ -127,13 +105,13 @@ class MediaServer:
         )
         self.refusals: Counter[str] = Counter()
         self._measures = MediaMeasures(self.workspace, self.admission, self.refusals)
-        self.ticker = MediaTicker(clock, settings.frame_ms)
+        self.ticker = MediaTicker(clock)
         self._gate = gate
         self._clock = clock
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._legs: set[Leg] = set()
         self._paths: dict[str, CallPath] = {}
-        self._listener: asyncio.Server | None = None
+        self._listener: MediaListener | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
 
@@ -145,23 +123,8 @@ class MediaServer:
         Raises:
             ServeError: the port is taken or may not be used.
         """
-        try:
-            self._listener = await ws_create_server(
-                self._upgrade,
-                host,
-                port,
-                max_frame_size=FRAME_MAX_OCTETS,
-                websocket_handshake_timeout=UPGRADE_TIMEOUT_S,
-                read_buffer_init_size=4096,
-                backlog=1024,
-            )
-        except OSError as error:
-            raise ServeError(
-                f"streaming.port: cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. "
-                "Choose another port, or stop what uses this one."
-            ) from error
-        bound: int = self._listener.sockets[0].getsockname()[1]
-        return bound
+        self._listener = MediaListener(self._connected)
+        return await self._listener.listen(host, port)
 
     def drain(self) -> None:
         """Refuse new sockets from now on."""
@@ -171,7 +134,7 @@ class MediaServer:
         """Close every socket and stop listening; returns when they are gone."""
         self.drain()
         if self._listener is not None:
-            self._listener.close()
+            self._listener.stop_listening()
         for path in tuple(self._paths.values()):
             path.close()
         for leg in tuple(self._legs):
@@ -180,6 +143,8 @@ class MediaServer:
         if self._legs:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), STALLED_GRACE_S + 0.5)
+        if self._listener is not None:
+            self._listener.close()
         self.ticker.stop()
         if self._watch is not None:
             self._watch.cancel()
@@ -192,7 +157,7 @@ class MediaServer:
 
         Args:
             token: what stands behind the stream path; None when nothing does.
-            address: the socket's client, or empty when it is known only after the upgrade.
+            address: the socket's client.
         """
         if not self.admission.enter():
             label = "draining" if self.admission.draining else "max_connections"
@@ -320,74 +285,10 @@ class MediaServer:
         if self._paths:
             self._schedule_watch()
 
-    # --- picows ---
-
-    def _upgrade(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener | StreamListener:
-        token = self.token_in(request.path.decode("latin-1"))
-        leg = token if isinstance(token, Refusal) else self.admit(token, "")
-        if isinstance(leg, Refusal):
-            body = leg.status.phrase.encode()
-            return WSUpgradeResponseWithListener(
-                WSUpgradeResponse.create_error_response(leg.status, body), None
-            )
-        socket = _PicowsSocket(self, leg, pending=token is None)
-        # picows connects in this very step or, when the request is no proper upgrade, never.
-        asyncio.get_running_loop().call_soon(socket.check_connected)
-        return StreamListener(leg.stream, socket)
+    def _connected(self, connection: socket.socket, peer: str) -> None:
+        if self._listener is not None:
+            MediaConnection(self, self._listener.poller, connection, peer)
 
     def legs(self) -> Iterable[Leg]:
         """Every open socket."""
         return tuple(self._legs)
-
-
-class _PicowsSocket:
-    """The picows side of a leg: `StreamListener`'s owner and the leg's `Socket`."""
-
-    def __init__(self, server: MediaServer, leg: Leg, *, pending: bool) -> None:
-        self._server = server
-        self._leg = leg
-        self._pending = pending
-        self._transport: WSTransport | None = None
-        self._end: asyncio.TimerHandle | None = None
-        self._connected = False
-        self._stalled = False
-
-    def on_connected(self, transport: WSTransport) -> None:
-        """The upgrade is done."""
-        self._transport = transport
-        self._connected = True
-        tcp: Any = transport.underlying_transport
-        tcp.set_write_buffer_limits(high=UNSENT_MAX_OCTETS, low=0)
-        peer = tcp.get_extra_info("peername")
-        forwarded = ",".join(transport.request.headers.getall("X-Forwarded-For", ()))
-        self._leg.address = self._server.client_address(peer[0] if peer else "", forwarded)
-        self._leg.opened(self)
-        if self._pending and not self._server.enter_pending(self._leg):
-            self._leg.close(TRY_AGAIN_LATER, "Too many sockets without a token")
-
-    def on_disconnected(self) -> None:
-        """The socket is gone."""
-        self._transport = None
-        if self._end is not None:
-            self._end.cancel()
-        self._leg.on_disconnected()
-
-    def check_connected(self) -> None:
-        """Give back what was reserved for an upgrade that has failed."""
-        if not self._connected:
-            self._leg.on_disconnected()
-
-    def on_stalled(self) -> None:
-        """More is unsent than a peer that reads would leave."""
-        self._stalled = True
-        self._leg.on_stalled()
-
-    def close(self, code: int, reason: str) -> None:
-        """Send a close frame; the connection ends when the peer answers, or after a grace."""
-        transport = self._transport
-        if transport is None:
-            return
-        transport.send_close(code, reason.encode())  # type: ignore[arg-type]  # any code is fine
-        grace_s = STALLED_GRACE_S if self._stalled else CLOSE_GRACE_S
-        loop = asyncio.get_running_loop()
-        self._end = loop.call_later(grace_s, transport.disconnect, False)

@@ -16,16 +16,15 @@ TICK_MS = 5
 
 
 class MediaTicker:
-    """Serves every stream once a frame period, by absolute deadlines; rests while there is none.
+    """Looks every 5 ms which streams are due, by absolute deadlines; rests while there is none.
 
     Args:
         clock: the time; has to run like the event loop's.
-        frame_ms: the frame period.
     """
 
-    def __init__(self, clock: Clock, frame_ms: int) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ticker = Ticker(frame_ms - frame_ms % TICK_MS, TICK_MS)
+        self._ticker = Ticker()
         self._handle: asyncio.TimerHandle | None = None
         self._due_ns = 0
 
@@ -58,10 +57,7 @@ class MediaTicker:
     def _tick(self) -> None:
         now_ns = self._clock.now_ns()
         self._ticker.tick(now_ns)
-        # After a stall every stream is served once, not once for each tick that was missed.
-        missed = min((now_ns - self._due_ns) // (TICK_MS * NS_PER_MS), self._ticker.slots - 1)
-        for _ in range(missed):
-            self._ticker.tick(now_ns)
+        # Ticks that were missed in a stall are not made up for: one serves all that is due.
         if now_ns - self._due_ns > TICK_MS * NS_PER_MS:
             self._due_ns = now_ns
         if len(self._ticker):
