@@ -147,3 +147,15 @@ def test_a_source_can_be_taken_away_again() -> None:
     remove = metrics.add_collector(lambda: [Reading("legs", "Legs.", "gauge", 7)])
     remove()
     assert sample(metrics, "voicecall_legs") is None
+
+
+def test_pauses_are_counted_by_where_they_were() -> None:
+    metrics = Metrics()
+    metrics.loop_blocked("media", 120)
+    metrics.loop_blocked("tts", 2000)
+    metrics.collected(2, 7)
+    text = metrics.render()[0].decode()
+    assert 'voicecall_loop_blocked_seconds_count{loop="media"} 1.0' in text
+    assert 'voicecall_loop_blocked_seconds_bucket{le="0.1",loop="media"} 0.0' in text
+    assert 'voicecall_loop_blocked_seconds_sum{loop="tts"} 2.0' in text
+    assert 'voicecall_garbage_collection_seconds_bucket{generation="2",le="0.01"} 1.0' in text

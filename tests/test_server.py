@@ -6,8 +6,9 @@ import asyncio
 import gc
 import os
 import threading
+import time
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from tests.hosting import (
     CALLEE,
     TOKEN,
+    Hand,
+    Served,
     as_heard,
     free_port,
     run,
@@ -23,11 +26,19 @@ from tests.hosting import (
     texts,
     until,
 )
+from voicecall.clock import SystemClock
 from voicecall.config.schema import Config
 from voicecall.errors import CarrierError, ConfigError, ServeError
 from voicecall.server import Server
 from voicecall.simulator import check_audio, run_script
 from voicecall.simulator.script import parse_script
+from voicecall.speech.stt.scripted import ScriptedSpeechToText
+from voicecall.speech.tts.scripted import ScriptedTextToSpeech
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from voicecall.ports import ReplyPart, ReplyRequest
 
 pytestmark = pytest.mark.socket
 
@@ -578,3 +589,96 @@ def test_an_engine_that_this_version_lacks_is_named(
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         Server(Config.model_validate({**settings(), **setting}))
+
+
+def test_a_call_that_has_ended_leaves_no_cycle_behind() -> None:
+    """So that a server need not stop for a full collection while calls are up."""
+    spoken = ["When are you open?"]
+    # The phone and the HTTP client of the test leave some of theirs.
+    ours = ("session", "media", "manager", "call", "dialog", "llm", "carriers", "_codec", "store")
+
+    async def one_call(served: Served) -> None:
+        call_id = await served.initiate("Hello.")
+        phone = await served.connected(call_id)
+        await served.listening(call_id)
+        await phone.say("When are you open?")
+        await served.listening(call_id, said=2)
+        saying = asyncio.create_task(served.ask("speak", callId=call_id, message=SECONDS_LONG))
+        await phone.wait_talking(300)
+        await phone.press("1")
+        await saying
+        await served.ask("end", callId=call_id)
+        await served.ended(call_id)
+        await until(lambda: not served.server.calls.live_count)
+        await until(lambda: not served.server._media.admission.open)
+
+    async def case() -> list[str]:
+        async with serving(stt={"scripted": {"transcripts": spoken}}) as served:
+            await one_call(served)
+            await asyncio.sleep(0)
+            gc.collect()
+            gc.disable()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                await one_call(served)
+                await asyncio.sleep(0.05)
+                gc.collect()
+            finally:
+                gc.set_debug(0)
+                gc.enable()
+            kinds = [type(each) for each in gc.garbage]
+            gc.garbage.clear()
+        modules = tuple(f"voicecall.{name}" for name in ours)
+        return [each.__qualname__ for each in kinds if each.__module__.startswith(modules)]
+
+    assert run(case()) == []
+
+
+def test_a_server_tells_when_its_loop_was_blocked() -> None:
+    async def case() -> None:
+        async with serving() as served:
+            before = (await served.http.get("/readyz")).json()["eventLoop"]
+            await asyncio.sleep(0.03)
+            time.sleep(0.3)  # noqa: ASYNC251  (what is to be noticed)
+            await asyncio.sleep(0.05)
+            after = (await served.http.get("/readyz")).json()["eventLoop"]
+            assert after["blocked"] > before["blocked"]
+            assert after["longestMs"] >= 200
+            metrics = (await served.http.get("/metrics")).text
+            assert 'voicecall_loop_blocked_seconds_count{loop="media"}' in metrics
+
+    run(case())
+
+
+def test_a_programs_own_engines_and_observers_serve_its_calls() -> None:
+    class Parrot:
+        async def reply(self, request: ReplyRequest) -> AsyncIterator[ReplyPart]:
+            yield f"You said: {request.history[-1].text}"
+
+        async def close(self) -> None:
+            """Nothing is held."""
+
+    async def case() -> None:
+        config = Config.model_validate(settings(stt={"provider": "scripted"}))
+        clock, hand = SystemClock(), Hand()
+        seen: list[str] = []
+        server = Server(
+            config,
+            callee=hand,
+            responder=Parrot(),
+            tts=ScriptedTextToSpeech(),
+            stt=ScriptedSpeechToText(["Hello there."], clock=clock),
+        )
+        async with server:
+            server.observe(lambda change: seen.append(change["type"]))
+            call = await server.calls.initiate("", to=CALLEE, mode="conversation")
+            await until(lambda: hand.phones)
+            await until(lambda: call.state.value in {"active", "listening"})
+            await asyncio.sleep(0.1)
+            await hand.phone.say("Hello there")
+            await until(lambda: len(call.transcript) == 2)
+            assert call.transcript[1].text == "You said: Hello there."
+            hand.hung_up.set()
+        assert "call.speech" in seen
+
+    run(case())

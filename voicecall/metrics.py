@@ -33,6 +33,7 @@ INBOUND_LATENCY: Final = "inbound_latency_seconds"
 _TURN_BUCKETS_S: Final = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _AUDIO_BUCKETS_S: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
 _CLEAR_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+_PAUSE_BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _STORE_BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 
 
@@ -107,6 +108,19 @@ class Metrics:
             "store_latency_seconds", "Storing one change of a call.", _STORE_BUCKETS_S
         )
 
+        self._loop_blocked = self._histogram(
+            "loop_blocked_seconds",
+            "Times in which an event loop did nothing for more than 50 ms.",
+            _PAUSE_BUCKETS_S,
+            "loop",
+        )
+        self._collections = self._histogram(
+            "garbage_collection_seconds",
+            "Full garbage collections, and others of more than 10 ms.",
+            _PAUSE_BUCKETS_S,
+            "generation",
+        )
+
     def call_started(self, direction: str) -> None:
         """A call was placed (`outbound`) or taken on (`inbound`)."""
         self._calls_live.labels(direction).inc()
@@ -140,6 +154,14 @@ class Metrics:
         """A change was stored."""
         self._store_latency.observe(elapsed_ms / 1000)
 
+    def loop_blocked(self, loop: str, elapsed_ms: float) -> None:
+        """An event loop was blocked: `media` is the one that sends audio."""
+        self._loop_blocked.labels(loop).observe(elapsed_ms / 1000)
+
+    def collected(self, generation: int, elapsed_ms: float) -> None:
+        """A garbage collection worth counting: 2 is a full one."""
+        self._collections.labels(str(generation)).observe(elapsed_ms / 1000)
+
     def add_collector(self, read: Callable[[], Iterable[Sample]]) -> Callable[[], None]:
         """Have `read` called at every scrape for values kept elsewhere.
 
@@ -162,9 +184,16 @@ class Metrics:
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
         return Gauge(name, help_text, labels, namespace="voicecall", registry=self._registry)
 
-    def _histogram(self, name: str, help_text: str, buckets_s: Sequence[float]) -> Histogram:
+    def _histogram(
+        self, name: str, help_text: str, buckets_s: Sequence[float], *labels: str
+    ) -> Histogram:
         return Histogram(
-            name, help_text, namespace="voicecall", registry=self._registry, buckets=buckets_s
+            name,
+            help_text,
+            labels,
+            namespace="voicecall",
+            registry=self._registry,
+            buckets=buckets_s,
         )
 
 

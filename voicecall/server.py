@@ -9,7 +9,6 @@ The only module that knows everyone. ::
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +27,9 @@ from voicecall.control.app import create_app
 from voicecall.control.listen import ControlListener, TlsFiles
 from voicecall.control.services import ControlServices, StreamRoute, WebhookSettings
 from voicecall.errors import ServeError
+from voicecall.isolation.garbage import GarbagePolicy
+from voicecall.isolation.interpreter import short_turns
+from voicecall.isolation.watch import LoopWatch
 from voicecall.manager.manager import CallManager
 from voicecall.manager.settings import CallSettings
 from voicecall.media.admission import StreamTokens
@@ -35,7 +37,9 @@ from voicecall.media.asgi import MediaEndpoint
 from voicecall.media.audio import Transcoder
 from voicecall.media.server import MediaServer, MediaSettings
 from voicecall.metrics import Metrics
-from voicecall.session.outfitter import Outfitter
+from voicecall.session.guests import GuestResponder, GuestSpeechToText, GuestTextToSpeech
+from voicecall.session.observer import Observer
+from voicecall.session.outfitter import Outfitter, OwnEngines
 from voicecall.session.registry import Sessions
 from voicecall.simulator.callee import Callee
 from voicecall.store.memory import MemoryCallStore
@@ -47,6 +51,11 @@ if TYPE_CHECKING:
     from voicecall.call.events import CallEvent
     from voicecall.carriers._stream import Dialect
     from voicecall.clock import Clock
+    from voicecall.isolation.garbage import Pause
+    from voicecall.isolation.watch import Blocked, Heartbeat
+    from voicecall.ports import SpeechToText, TextToSpeech
+    from voicecall.session.guests import AnyResponder
+    from voicecall.session.observer import Handler
     from voicecall.session.timing import TurnTiming
 
 __all__ = ["Server"]
@@ -58,6 +67,8 @@ TOKEN_VALID_MS = 30_000
 # Together less than the 10 s that a process manager waits after SIGTERM.
 CALLS_GRACE_S = 4.0
 CONTROL_GRACE_S = 2.0
+# What reports call the loop that sends audio.
+MEDIA_LOOP = "media"
 MOCK_NUMBER = "+15550000000"
 
 _DIALECTS: dict[str, type[Dialect]] = {
@@ -76,6 +87,10 @@ class Server:
         rpc_token: bearer token of the RPC interface; the configured or a random one when None.
         callee: whom mock calls reach; the one that `mock` describes when None.
         clock: the time.
+        responder, tts, stt: engines of the caller's own, used on all calls instead of those that
+            the configuration names. Each is run in a thread of its own and nowhere else, so that
+            none can hold up a call's audio; a responder that blocks is best written as an ordinary
+            generator, since then each reply has a thread.
 
     Attributes:
         calls: places, finds and ends calls.
@@ -93,15 +108,30 @@ class Server:
         rpc_token: str | None = None,
         callee: Callee | None = None,
         clock: Clock | None = None,
+        responder: AnyResponder | None = None,
+        tts: TextToSpeech | None = None,
+        stt: SpeechToText | None = None,
     ) -> None:
         self._config = config = config or Config()
         self._clock = clock = clock or SystemClock()
         _check_servable(config)
         self.metrics = Metrics()
+        self._watch = LoopWatch(clock, self._on_blocked)
+        self._heart: Heartbeat | None = None
+        self._garbage = GarbagePolicy(clock, self._on_pause)
+        self._turns = contextlib.ExitStack()
+        self._observers: list[Observer] = []
+        self._blocked = 0
+        self._longest_blocked_ms = 0.0
         self.rpc_token = rpc_token or _configured_token(config) or secrets.token_urlsafe(32)
         self._state = "starting"
         self._settings = _call_settings(config)
-        self._outfitter = Outfitter(config, clock)
+        own = OwnEngines(
+            responder=GuestResponder(responder, self._watch) if responder else None,
+            tts=GuestTextToSpeech(tts, self._watch) if tts else None,
+            stt=GuestSpeechToText(stt, self._watch) if stt else None,
+        )
+        self._outfitter = Outfitter(config, clock, own)
         self._callee = callee or Callee(config.mock.phone, config.mock.persona, clock)
         self._tokens = StreamTokens(clock, TOKEN_VALID_MS + config.ring_timeout_ms)
         self._sessions = Sessions(
@@ -181,9 +211,9 @@ class Server:
         except BaseException:
             await self.stop()
             raise
-        # What lives from here on is the server itself: no collection has to look at it again.
-        gc.collect()
-        gc.freeze()
+        self._turns.enter_context(short_turns())
+        self._garbage.start()
+        self._heart = self._watch.attach(MEDIA_LOOP, self._on_beat)
         self._state = "ready"
         self._warn()
         log.info(
@@ -209,7 +239,25 @@ class Server:
             stack.push_async_callback(self.calls.close, CALLS_GRACE_S)
         self._state = "stopped"
         # What was set aside at the start has to be freed with the server.
-        gc.unfreeze()
+        self._garbage.stop()
+        self._turns.close()
+        if self._heart is not None:
+            self._watch.detach(self._heart)
+        self._watch.close()
+
+    def observe(self, handler: Handler) -> Observer:
+        """Have `handler` called with every change of a call, in a thread of its own.
+
+        Closing the observer ends that; the server does it when it stops.
+
+        Args:
+            handler: an ordinary or an asynchronous function. It gets what `calls.subscribe` gives,
+                one change after another, and may block: when 1000 changes wait for it the oldest
+                are dropped, and it is told of a `gap`.
+        """
+        observer = Observer(self.calls.subscribe(), handler, self._watch)
+        self._observers.append(observer)
+        return observer
 
     def _warn(self) -> None:
         if self._config.skip_signature_verification:
@@ -221,8 +269,23 @@ class Server:
             )
 
     async def _close_engines(self) -> None:
-        await self._callee.close()
-        await self._outfitter.close()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._outfitter.close)
+            stack.push_async_callback(self._callee.close)
+            for observer in self._observers:
+                stack.push_async_callback(observer.close)
+
+    def _on_beat(self) -> None:
+        self._garbage.beat(busy=self.calls.live_count > 0 or self._media.admission.open > 0)
+
+    def _on_blocked(self, blocked: Blocked) -> None:
+        self.metrics.loop_blocked(blocked.loop, blocked.blocked_ms)
+        if blocked.loop == MEDIA_LOOP:
+            self._blocked += 1
+            self._longest_blocked_ms = max(self._longest_blocked_ms, blocked.blocked_ms)
+
+    def _on_pause(self, pause: Pause) -> None:
+        self.metrics.collected(pause.generation, pause.pause_ms)
 
     async def _on_carrier_event(self, event: CallEvent) -> None:
         await self.calls.apply(event)
@@ -269,6 +332,7 @@ class Server:
             "provider": self._config.provider,
             "calls": {"live": self.calls.live_count, "limit": self._config.max_concurrent_calls},
             "streams": {"open": admission.open, "pending": admission.pending},
+            "eventLoop": {"blocked": self._blocked, "longestMs": round(self._longest_blocked_ms)},
         }
 
     def _stream_url(self, media_port: int | None) -> str:

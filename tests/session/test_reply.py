@@ -33,6 +33,13 @@ def test_texts_are_passed_on_and_the_first_is_timed() -> None:
     assert not reply.failed
 
 
+def test_a_text_of_any_length_is_passed_on_in_short_pieces() -> None:
+    texts, reply, _ = read("x" * 100_001, "y")
+    assert "".join(texts) == "x" * 100_001 + "y"
+    assert max(map(len, texts)) <= 500
+    assert not reply.failed
+
+
 def test_nothing_after_a_hang_up_is_said() -> None:
     texts, reply, _ = read("Bye.", HangUp(), "More.")
     assert texts == ["Bye."]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -221,23 +220,23 @@ def test_the_tail_of_a_conversion_is_played_at_the_end_of_each_sentence() -> Non
     run(case())
 
 
-def test_long_pieces_are_converted_off_the_loop() -> None:
-    threads: list[str] = []
+def test_a_piece_of_any_length_is_converted_in_short_steps_as_it_is_wanted() -> None:
+    steps: list[int] = []
 
     class Watched(Identity):
         def convert(self, audio: bytes, last: bool = False) -> bytes:
-            threads.append(threading.current_thread().name)
+            steps.append(len(audio))
             return audio
 
-    class Slow(FakeTts):
+    class Flooding(FakeTts):
         async def synthesize(self, text: str) -> AsyncIterator[bytes]:
-            yield bytes(3200)
-            yield bytes(3202)
+            yield bytes(10_000_001)
 
     async def case() -> None:
-        audio = AudioFormat("pcm16", 8000)
-        assert len([piece async for piece in Voice([Slow()], Watched).synthesize("x", audio)]) == 2
-        main = threading.main_thread().name
-        assert [name == main for name in threads] == [True, False, True]
+        pieces = Voice([Flooding()], Watched).synthesize("x", AudioFormat("pcm16", 8000))
+        assert len(await anext(pieces)) == 3200
+        assert steps == [3200]
+        assert 3200 + sum([len(piece) async for piece in pieces]) == 10_000_001
+        assert max(steps) == 3200
 
     run(case())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from voicecall.call.record import Direction
@@ -19,6 +21,21 @@ if TYPE_CHECKING:
     from voicecall.ports import Responder, SpeechToText, TextToSpeech
 
 
+@dataclass(frozen=True, slots=True)
+class OwnEngines:
+    """What a program brings along instead of what the configuration names.
+
+    Attributes:
+        responder: answers on all calls; None leaves it to `responseModel`.
+        tts: the voice of all calls; None leaves it to `tts`.
+        stt: listens on all calls; None leaves it to `stt`.
+    """
+
+    responder: Responder | None = None
+    tts: TextToSpeech | None = None
+    stt: SpeechToText | None = None
+
+
 class Outfitter:
     """Owns the engines of one server and shares them out to its calls.
 
@@ -27,16 +44,20 @@ class Outfitter:
     Args:
         config: complete configuration.
         clock: the time.
+        own: engines used instead of the configured ones, for all numbers.
 
     Raises:
         ConfigError: this version lacks an engine that is asked for.
     """
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config, clock: Clock, own: OwnEngines | None = None) -> None:
         self._config = config
+        self._own = own or OwnEngines()
         self._voices: dict[Tts, TextToSpeech] = {}
         self._responders: dict[str, Responder] = {}
-        self._stt = recogniser(config.stt, clock) if config.streaming.enabled else None
+        self._stt: SpeechToText | None = None
+        if config.streaming.enabled:
+            self._stt = self._own.stt or recogniser(config.stt, clock)
         self._general = self._equipment(None)
         self._by_number = {
             number: self._equipment(settings) for number, settings in config.numbers.items()
@@ -59,14 +80,20 @@ class Outfitter:
             await engine.prepare()
 
     async def close(self) -> None:
-        """Free all engines."""
-        for engine in self._engines():
-            await engine.close()
-        for each in self._responders.values():
-            await each.close()
+        """Free all engines, whatever one of them may say to that."""
+        async with AsyncExitStack() as ending:
+            for each in (*self._engines(), *self._all_responders()):
+                ending.push_async_callback(each.close)
+
+    def _all_responders(self) -> Iterator[Responder]:
+        yield from self._responders.values()
+        if self._own.responder is not None:
+            yield self._own.responder
 
     def _engines(self) -> Iterator[TextToSpeech | SpeechToText]:
         yield from self._voices.values()
+        if self._own.tts is not None:
+            yield self._own.tts
         if self._stt is not None:
             yield self._stt
 
@@ -78,9 +105,9 @@ class Outfitter:
             model = number.response_model or model
             timeout_ms = number.response_timeout_ms or timeout_ms
         return Equipment(
-            tts=(self._voice(tts),),
+            tts=(self._own.tts or self._voice(tts),),
             stt=self._stt,
-            responder=self._responder(model),
+            responder=self._own.responder or self._responder(model),
             settings=SessionSettings(
                 notify_hangup_delay_ms=round(config.outbound.notify_hangup_delay_sec * 1000),
                 response_timeout_ms=timeout_ms,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("voicecall.session")
 
+_STEP_CHARACTERS = 500
+
 
 class Reply:
     """Reads a reply.
@@ -50,7 +52,9 @@ class Reply:
                         return
                     if self._timing.first_token_ns is None:
                         self._timing.first_token_ns = self._clock.now_ns()
-                    yield part
+                    # A text of any length is taken in steps that other calls do not feel.
+                    for start in range(0, len(part), _STEP_CHARACTERS):
+                        yield part[start : start + _STEP_CHARACTERS]
         except Exception:  # noqa: BLE001  (a request's boundary)
             # A responder may be anybody's code: whatever it raises, the caller gets an apology.
             _log.exception("the reply failed")

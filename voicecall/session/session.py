@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -140,6 +141,21 @@ class Session:
             self._path.close()
         self._surroundings.on_closed(self)
         await self._reports.finish(_FLUSH_TIMEOUT_S)
+        if not pending:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop what refers back here, so that an ended call is freed at once.
+
+        The collector would come late: it looks at old objects only when very many are new.
+        """
+        # A cancelled group refers to its error, whose traceback refers to all that was at work.
+        try:
+            self._main.exception()
+        except asyncio.CancelledError as error:
+            traceback.clear_frames(error.__traceback__)
+        self._path = self._floor = self._listener = self._answer = None
+        del self._main, self._group, self._opened
 
     # --- the audio path -----------------------------------------------------------------------
 

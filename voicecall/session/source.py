@@ -17,7 +17,8 @@ class Source(Generic[T]):
 
     Args:
         items: what to read; when it has `aclose`, leaving the block calls it.
-        timeout_s: how long the next item may take. Waiting longer raises `TimeoutError`.
+        timeout_s: how long the next item may take, and closing. Waiting longer raises
+            `TimeoutError`.
     """
 
     def __init__(self, items: AsyncIterator[T], timeout_s: float) -> None:
@@ -35,7 +36,8 @@ class Source(Generic[T]):
     ) -> None:
         close = getattr(self._items, "aclose", None)
         if close is not None:
-            await close()
+            async with asyncio.timeout(self._timeout_s):
+                await close()
 
     def __aiter__(self) -> Source[T]:
         return self

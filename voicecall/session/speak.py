@@ -25,8 +25,8 @@ _log = logging.getLogger("voicecall.session")
 _SYNTHESIS_TIMEOUT_S = 10.0
 # How many pieces of audio may be ready before they are played. Local engines make pieces of 200 ms.
 _PIECES_AHEAD = 25
-# Longer audio is converted in a thread, so that other calls' frames are not late.
-_LONG_PIECE_MS = 200
+# Of longer audio this much is converted at a time: a few hundredths of a millisecond.
+_STEP_MS = 200
 # What a carrier may still hold when we have handed over everything.
 _PLAYOUT_GRACE_S = 60.0
 
@@ -90,14 +90,15 @@ class Voice:
         self, engine: TextToSpeech, text: str, audio: AudioFormat
     ) -> AsyncGenerator[bytes]:
         conversion = self._convert(engine.output, audio)
+        step = engine.output.octets_per_second * _STEP_MS // 1000
         async with Source(engine.synthesize(text), _SYNTHESIS_TIMEOUT_S) as pieces:
             async for piece in pieces:
-                if engine.output.duration_ms(len(piece)) > _LONG_PIECE_MS:
-                    converted = await asyncio.to_thread(conversion.convert, piece)
-                else:
-                    converted = conversion.convert(piece)
-                if converted:
-                    yield converted
+                # A piece of any length is converted in small steps, and only as fast as it is
+                # wanted, so that neither its conversion nor its memory is felt by other calls.
+                for start in range(0, len(piece), step):
+                    converted = conversion.convert(piece[start : start + step])
+                    if converted:
+                        yield converted
         if tail := conversion.convert(b"", True):
             yield tail
 

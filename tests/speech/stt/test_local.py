@@ -21,21 +21,13 @@ from voicecall.speech.vad import Endpointing, EnergyVad
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
+
     from voicecall.ports import VoiceActivity
 
 pytestmark = pytest.mark.e2e
 
 RULES = Endpointing(min_speech_ms=60, silence_ms=500)
-
-
-class FakeLine:
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-class FakeTranscript:
-    def __init__(self, *texts: str) -> None:
-        self.lines = [FakeLine(text) for text in texts]
 
 
 class FakeModel:
@@ -44,13 +36,13 @@ class FakeModel:
     def __init__(self) -> None:
         self.peaks: list[float] = []
 
-    def transcribe_without_streaming(self, audio: list[float], rate_hz: int) -> FakeTranscript:
-        self.peaks.append(max(audio))
-        return FakeTranscript(f" {len(audio) * 1000 // rate_hz} ms", "to-day ")
+    def words(self, samples: npt.NDArray[np.float32], rate_hz: int) -> str:
+        self.peaks.append(float(samples.max()))
+        return f"{samples.size * 1000 // rate_hz} ms to-day "
 
 
 class BrokenModel(FakeModel):
-    def transcribe_without_streaming(self, audio: list[float], rate_hz: int) -> FakeTranscript:
+    def words(self, samples: npt.NDArray[np.float32], rate_hz: int) -> str:
         raise RuntimeError("no memory")
 
 
@@ -237,6 +229,7 @@ def test_a_stream_of_a_closed_engine_fails() -> None:
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "moonshine_voice", None)
+    monkeypatch.delitem(sys.modules, "voicecall.speech.stt.moonshine", raising=False)
 
     async def case() -> None:
         engine = LocalSpeechToText(clock=ManualClock(), detector=EnergyVad)

@@ -26,7 +26,9 @@ from voicecall.speech.stt.results import ResultQueue
 from voicecall.speech.vad import Endpointer, Endpointing, EnergyVad, SileroVad
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable
+
+    import numpy.typing as npt
 
     from voicecall.clock import Clock
     from voicecall.ports import AudioFormat, SttEvent, VoiceActivity
@@ -52,18 +54,8 @@ _HYPHENATED_DAY = re.compile(r"\b(to)-(day|night|morrow)\b", re.IGNORECASE)
 _GOOD_BY = re.compile(r"\b(good)-?by\b(?:-?e\b)?|\b(good)-bye\b", re.IGNORECASE)
 
 
-class _Line(Protocol):
-    @property
-    def text(self) -> str: ...
-
-
-class _Transcript(Protocol):
-    @property
-    def lines(self) -> Sequence[_Line]: ...
-
-
 class _Model(Protocol):
-    def transcribe_without_streaming(self, audio: list[float], rate_hz: int, /) -> _Transcript: ...
+    def words(self, samples: npt.NDArray[np.float32], rate_hz: int, /) -> str: ...
 
 
 def modern_spelling(text: str) -> str:
@@ -171,20 +163,12 @@ class LocalSpeechToText:
             if self._model is None:
                 try:
                     # An optional package of 50 MB.
-                    from moonshine_voice import (  # noqa: PLC0415
-                        ModelArch,
-                        Transcriber,
-                        get_model_path,
-                    )
+                    from voicecall.speech.stt.moonshine import Moonshine  # noqa: PLC0415
                 except ImportError as error:
                     raise DependencyMissing(
                         "moonshine-voice is not installed: pip install 'voicecall[local]'"
                     ) from error
-                model: _Model = Transcriber(
-                    str(get_model_path("tiny-en")),
-                    ModelArch.TINY,
-                    options={"return_audio_data": "false"},
-                )
+                model: _Model = Moonshine()
                 self._model = model
             return self._model
 
@@ -195,8 +179,7 @@ class LocalSpeechToText:
         peak = float(np.max(np.abs(wide), initial=0.0))
         if peak > 0:
             wide = wide * min(_MAX_GAIN, _PEAK / peak)
-        transcript = self._load().transcribe_without_streaming(wide.tolist(), _MODEL_RATE_HZ)
-        text = " ".join(line.text.strip() for line in transcript.lines)
+        text = self._load().words(np.ascontiguousarray(wide, np.float32), _MODEL_RATE_HZ)
         return modern_spelling(text.strip())
 
 

@@ -25,6 +25,8 @@ _OUTPUT = AudioFormat("pcm16", 24000)
 _PIECE_OCTETS = _OUTPUT.octets_per_second // 5
 _PCM16_MAX = 32767
 _MAX_WAITING = 64
+# A name that no dictionary has, a number and a mark: everything that is loaded at first use.
+_FIRST_WORDS = "Voicecall, number 1."
 
 T = TypeVar("T")
 
@@ -110,6 +112,10 @@ class LocalTextToSpeech:
                     "hibari-tts is not installed: pip install 'voicecall[local]'"
                 ) from error
             engine: _Engine = Hibari(threads=1)
+            # Its dictionaries are read with the first words, which holds the interpreter, and with
+            # it every call, for a tenth of a second.
+            for _ in engine.stream(_FIRST_WORDS, seed=self._seed):
+                pass
             self._engine = engine
         return self._engine
 

@@ -1,0 +1,1 @@
+"""What keeps one call's trouble from the others: code of strangers, pauses, and who is to blame."""
