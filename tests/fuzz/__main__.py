@@ -4,7 +4,7 @@
 
     python -m tests.fuzz [--seconds 60] [--target NAME] [--seed 0]
 
-All targets share the seconds. An input that breaks something is stored in the corpus, which the
+Each target has the seconds. An input that breaks something is stored in the corpus, which the
 normal test run replays, and the exit status is 1. With `atheris` installed, `--atheris` hands one
 target to it instead, and what follows on the command line too.
 """
@@ -18,7 +18,8 @@ from tests.fuzz.targets import TARGETS
 
 
 def say(text: str) -> None:
-    sys.stdout.write(f"fuzz: {text}\n")
+    # What was found may hold what no terminal shows.
+    sys.stdout.write(f"fuzz: {text}\n".encode("utf-8", "backslashreplace").decode())
     sys.stdout.flush()
 
 
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
         run_atheris(names[0], rest)
     elif rest:
         parser.error(f"unknown arguments: {' '.join(rest)}")
-    results = [run(name, options.seconds / len(names), options.seed) for name in names]
+    results = [run(name, options.seconds, options.seed) for name in names]
     return 0 if all(results) else 1
 
 

@@ -1,5 +1,8 @@
 """Runs a target on mutated inputs, in a process of its own, until time is up or something breaks.
 
+Inputs that reach a line of the package for the first time are mutated further, where a target wants
+that; everything else is chance.
+
 The process keeps the input it is working on in a shared page, so that even one that is killed by a
 signal leaves it behind.
 """
@@ -10,11 +13,13 @@ import random
 import tempfile
 import time
 import traceback
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from tests.fuzz import corpus
+from tests.fuzz.coverage import Coverage
 from tests.fuzz.mutation import LENGTH_MAX, mutated
 from tests.fuzz.targets import TARGETS
 
@@ -22,6 +27,8 @@ LENGTH_OCTETS = 8
 PAGE_OCTETS = LENGTH_OCTETS + 16 * LENGTH_MAX
 # How long one input may take before the target counts as hanging.
 HANG_S = 30.0
+# The share of mutated inputs whose lines are looked at: tracing takes several times what they do.
+TRACED = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ def work(name: str, seconds: float, seed: int, page_path: str, pipe: Connection)
     source = random.Random(seed)
     inputs = [*corpus.inputs_of(name), *target.seeds()]
     pending = list(inputs)
+    coverage = Coverage()
     deadline = time.monotonic() + seconds
     tried = 0
     while pending or time.monotonic() < deadline:
@@ -107,9 +115,13 @@ def work(name: str, seconds: float, seed: int, page_path: str, pipe: Connection)
             data = mutated(source.choice(inputs), source, target.tokens, inputs)
         page.write(data)
         tried += 1
+        traced = target.guided and (tried <= len(inputs) or source.random() < TRACED)
         try:
-            target.run(data)
+            with coverage if traced else nullcontext():
+                target.run(data)
         except Exception:  # noqa: BLE001 - whatever is raised is what is looked for
             pipe.send((tried, traceback.format_exc()))
             return
+        if coverage.grew():
+            inputs.append(data)
     pipe.send((tried, None))

@@ -1,16 +1,21 @@
 """Every input that is worth keeping, and the ones fuzzing begins with, in the normal test run."""
 
+import asyncio
+import logging
 import multiprocessing
 import os
 import random
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.fuzz import corpus, engine
+from tests.fuzz import corpus, engine, watch
+from tests.fuzz.coverage import Coverage
 from tests.fuzz.mutation import LENGTH_MAX, mutated
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
+from voicecall.config.merge import deep_merge
 
 pytestmark = pytest.mark.native
 
@@ -80,6 +85,49 @@ def test_a_broken_target_is_reported_with_what_broke_it(
     tried, finding = ours.recv()
     assert (tried, engine.Page(path).read()) == (1, b"abc")
     assert "too long" in finding
+
+
+def test_an_input_that_reaches_a_new_line_is_worth_more() -> None:
+    coverage = Coverage()
+
+    def reached(settings: dict[str, object]) -> bool:
+        with coverage:
+            deep_merge(settings, {"a": {"b": 1}})
+        return coverage.grew()
+
+    assert reached({})
+    assert not reached({"x": 1})
+    assert reached({"a": {}})
+    assert not reached({"a": {}})
+    assert not coverage.grew()
+
+
+def test_what_is_traced_otherwise_goes_on_being_traced() -> None:
+    before = sys.gettrace()
+    with Coverage():
+        assert sys.gettrace() is not before
+    assert sys.gettrace() is before
+
+
+def test_a_logged_error_a_lost_exception_and_a_task_left_behind_are_findings() -> None:
+    async def logged() -> None:
+        logging.getLogger("voicecall.anything").error("it broke")
+
+    async def lost() -> None:
+        asyncio.get_running_loop().call_soon(int, "x")
+        await asyncio.sleep(0)
+
+    async def left() -> None:
+        tasks.append(asyncio.create_task(asyncio.Event().wait()))
+
+    async def nothing() -> None:
+        logging.getLogger("voicecall.anything").warning("not so bad")
+
+    tasks: list[asyncio.Task[bool]] = []
+    for case, told in ((logged, "it broke"), (lost, "invalid literal"), (left, "left behind")):
+        with pytest.raises(AssertionError, match=told):
+            watch.run(case)
+    watch.run(nothing)
 
 
 def test_a_process_that_dies_without_a_report_is_a_finding() -> None:
