@@ -1,10 +1,11 @@
 """Servers side by side: the same load on each in turn, round after round.
 
     python -m benchmarks.load.compare --a 'COMMAND with {port}' --b '...' --streams N --runs R
-        [--peer NAME='COMMAND with {port}' ...] [--seconds 60] [--output FILE]
+        [--peer NAME[@STREAMS]='COMMAND with {port}' ...] [--seconds 60] [--output FILE]
 
-The runs are interleaved (A B A B ...), so that a machine that gets slower or faster meanwhile
-favours nobody. Prints the median and the range of each figure, and its ratio to the first server's.
+A peer may have a number of streams of its own, to show what each server bears. The runs are
+interleaved (A B A B ...), so that a machine that gets slower or faster meanwhile favours nobody.
+Prints the median and the range of each figure, and its ratio to the first server's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.load.generate import (
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 # What is compared: its name, and where it is in a point.
 FIGURES = {
+    "streams": ("load", "streams"),
+    "sentShare": ("sent", "share"),
     "onTime": ("regular", "onTime"),
     "latenessP50Ms": ("regular", "latenessMs", "p50"),
     "latenessP99Ms": ("regular", "latenessMs", "p99"),
@@ -41,7 +45,9 @@ FIGURES = {
     "generatorCpu": ("generator", "cpu"),
 }
 # Differences of these mean something, their ratios do not: they may be negative, or are shares.
-NO_RATIO = frozenset({"onTime", "latenessP50Ms", "latenessP99Ms", "latenessP99.9Ms"})
+NO_RATIO = frozenset(
+    {"streams", "sentShare", "onTime", "latenessP50Ms", "latenessP99Ms", "latenessP99.9Ms"}
+)
 
 
 def figure(point: Mapping[str, Any], path: Sequence[str]) -> float | None:
@@ -105,22 +111,41 @@ def result(runs: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, Any]:
     }
 
 
-def contestants(options: argparse.Namespace) -> dict[str, str]:
-    """The commands by name, in the order in which they take turns.
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A server that takes part.
+
+    Attributes:
+        command: starts it; `{port}` is filled in.
+        streams: what is put on it.
+    """
+
+    command: str
+    streams: int
+
+
+def contestants(options: argparse.Namespace) -> dict[str, Contestant]:
+    """Those who take part by name, in the order in which they take turns.
 
     Raises:
         ValueError: a peer has no name, or the name of another.
     """
     commands = {"a": options.a, "b": options.b}
-    commands = {name: command for name, command in commands.items() if command}
+    found = {
+        name: Contestant(command, options.streams) for name, command in commands.items() if command
+    }
     for peer in options.peer:
-        name, equals, command = peer.partition("=")
-        if not equals or not name or not command or name in commands:
-            raise ValueError(f"a peer is given as NAME=COMMAND, each with its own name: {peer}")
-        commands[name] = command
-    if len(commands) < 2:
+        label, equals, command = peer.partition("=")
+        name, at, streams = label.partition("@")
+        if not equals or not name or not command or name in found or bool(at) != streams.isdigit():
+            raise ValueError(
+                f"a peer is given as NAME=COMMAND or NAME@STREAMS=COMMAND, each with its own "
+                f"name: {peer}"
+            )
+        found[name] = Contestant(command, int(streams) if at else options.streams)
+    if len(found) < 2:
         raise ValueError("at least two servers are needed")
-    return commands
+    return found
 
 
 def main() -> int:
@@ -136,16 +161,19 @@ def main() -> int:
     options = parser.parse_args()
 
     def program() -> None:
-        load = load_of(options, options.streams)
-        commands = contestants(options)
-        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
+        servers = contestants(options)
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
         for turn in range(options.runs):
-            for name, command in commands.items():
-                point = serve_and_measure(command, load, options.ready_timeout)
+            for name, server in servers.items():
+                load = load_of(options, server.streams)
+                point = serve_and_measure(server.command, load, options.ready_timeout)
                 runs[name].append(point)
                 told = f"{point['regular']['onTime']:.4%} on time, CPU {point['server']['cpu']:.3f}"
                 print(f"run {turn + 1}, {name}: {told}", file=sys.stderr)
-        content = {"serverCommands": commands, "streams": load.streams, "servers": result(runs)}
+        content = {
+            "serverCommands": {name: server.command for name, server in servers.items()},
+            "servers": result(runs),
+        }
         publish("compare", "benchmarks.load.compare", content, options)
 
     return run_program(program)

@@ -41,6 +41,7 @@ OTHER_FILES = 256
 CONNECT_LIMIT_S = 60
 GRACE_S = 30
 STOP_S = 5
+FRAME_S = 0.02
 # A generator that sends more than one frame in a hundred later than this, leaves some out or has no
 # time left says nothing about the server.
 SEND_LATENESS_MAX_MS = 5.0
@@ -68,6 +69,9 @@ class Load:
         sound: what the server sends, so that skipped and repeated frames are found; `any` is not
             checked.
         server_core, generator_core: the only CPU core of each; None for all.
+        helped: share of the streams that a second process of the generator serves, in whatever time
+            the server leaves of its core. Carrying messages through TCP takes longer than reading
+            them takes a good server, so one core of callers may be too little for one of server.
     """
 
     streams: int
@@ -80,10 +84,13 @@ class Load:
     sound: Sound = "tone"
     server_core: int | None = 0
     generator_core: int | None = 1
+    helped: float = 0.0
 
     def __post_init__(self) -> None:
         if self.streams < 1 or self.arrivals < 0 or self.seconds < 1 or self.warmup_s < 0:
             raise ValueError("at least one stream and a window of a second are needed")
+        if not 0 <= self.helped < 1:
+            raise ValueError("the helper's share of the streams is less than all of them")
         if self.connect_rate <= 0 or self.burst_s < 0:
             raise ValueError("callers have to come at some rate")
         if self.arrivals and not 0 < self.burst_s < self.seconds:
@@ -142,6 +149,10 @@ def _options(load: Load, port: int) -> list[str]:
     }
     if load.generator_core is not None:
         options["cpu"] = load.generator_core
+    if load.helped:
+        options["helped"] = int(load.helped * load.streams)
+        if load.server_core is not None:
+            options["helper-cpu"] = load.server_core
     return [text for name, value in options.items() for text in (f"--{name}", str(value))]
 
 
@@ -210,6 +221,7 @@ def _point(
 ) -> dict[str, Any]:
     """All that is known about one run."""
     del result["event"]
+    result["sent"]["share"] = _sent_share(load, result)
     result["generator"]["trusted"] = is_trusted(result)
     point = {"load": asdict(load), **result}
     first, last = edges
@@ -218,6 +230,14 @@ def _point(
     if first.counters and last.counters:
         point["inbound"] = _inbound(first, last)
     return point
+
+
+def _sent_share(load: Load, result: dict[str, Any]) -> float:
+    """How much of the load the server really got: frames sent, of those that the callers owe it."""
+    seconds: float = result["seconds"]
+    sent: int = result["sent"]["messages"]
+    owed_s = load.streams * seconds + load.arrivals * (seconds - load.burst_s / 2)
+    return round(min(1.0, sent * FRAME_S / owed_s), 6)
 
 
 def is_trusted(result: dict[str, Any]) -> bool:
@@ -322,6 +342,7 @@ def add_load_options(parser: argparse.ArgumentParser) -> None:
         ("arrivals", int, "more callers who come when the window begins"),
         ("burst", float, "seconds in which the arrivals, or else all callers, come"),
         ("path", str, "of the upgrade request"),
+        ("helped", float, "share of the streams that come from the server's core"),
     ):
         field_name = {"warmup": "warmup_s", "burst": "burst_s"}.get(name, name.replace("-", "_"))
         default = defaults[field_name]

@@ -7,6 +7,9 @@
  *             afresh. Lateness is arrival minus due time, so audio in time has a negative one.
  *   Phases    caller i of n sends i/n of a frame after caller 0: slot k of the schedule, k/n frames
  *             after its beginning, belongs to caller k mod n. One cursor walks over the slots.
+ *   Helper    carrying messages through TCP takes this program longer than reading them takes a good
+ *             server. So a part of the callers may be served by a second process, in whatever time the
+ *             server leaves of its core: harder for the server, never easier.
  *   Honesty   arrival is read from the clock just before the socket is, so that delays of the
  *             generator count against the server, and its own lateness is measured and reported.
  *
@@ -28,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -44,6 +48,7 @@
 #define GIVE_UP_NS (200 * MS_NS)       /* frames it is later with are not sent any more */
 #define CONNECT_TIMEOUT_NS (30 * S_NS)
 #define LINGER_NS (6 * S_NS)           /* the load stays after the window until SIGTERM, or so long */
+#define HELPER_NICE 10
 #define GOODBYE_NS (1 * S_NS)          /* how long servers may take to close at the end */
 
 #define EVENTS_MAX 128                 /* sockets read before it looks at the clock again */
@@ -85,6 +90,16 @@ static void histogram_add(struct histogram *h, int64_t value_ns, uint64_t times)
         h->worst_ns = value_ns;
     h->counts[bucket] += times;
     h->total += times;
+}
+
+/* Put what `from` has counted, with equal buckets, into `h`. */
+static void histogram_merge(struct histogram *h, const struct histogram *from)
+{
+    for (int i = 0; i < h->buckets; i++)
+        h->counts[i] += from->counts[i];
+    if (from->total && (!h->total || from->worst_ns > h->worst_ns))
+        h->worst_ns = from->worst_ns;
+    h->total += from->total;
 }
 
 /* The upper edge of the bucket in which `share` of all values is reached. */
@@ -136,10 +151,10 @@ struct caller {
     int fd;
     enum state state;
     enum cohort cohort;
+    bool helped;                       /* served by the helper */
     uint32_t number;
     int64_t dialled_ns;
     struct buffer inbox, outbox;       /* allocated only while something is in them */
-    bool writes_wait;
     /* sent */
     uint32_t messages, chunks;
     int64_t *sent_ns;                  /* of the last ROUND_TRIPS chunks, in echo mode */
@@ -158,14 +173,34 @@ struct caller {
 
 static struct options {
     const char *path, *reference;
-    int port, streams, arrivals, cpu;
+    int port, streams, arrivals, cpu, helped, helper_cpu;
     bool echo;
     int64_t connect_interval_ns, arrival_interval_ns, warmup_ns, window_ns;
-} options = {.path = "/voice/stream", .port = 0, .streams = 100, .cpu = -1,
+} options = {.path = "/voice/stream", .port = 0, .streams = 100, .cpu = -1, .helper_cpu = -1,
              .connect_interval_ns = 2 * MS_NS, .warmup_ns = 5 * S_NS, .window_ns = 10 * S_NS};
+
+/* What both processes see. Each writes what is its own, and the other reads it once it is told to. */
+static struct shared {
+    _Atomic int64_t window_from_ns;    /* set by the main process when both are connected */
+    _Atomic bool helper_connected, helper_done;
+    _Atomic uint64_t helper_sent;
+    double helper_cpu;
+    struct report {
+        struct tally tally;
+        uint64_t failures[FAILURES], media_dropped, media_skipped, window_sent, window_octets_sent;
+        struct histogram connect_time, send_lateness;
+    } report;                          /* of the helper, at the end */
+} *shared;
+static bool helping;                   /* this is the helper */
 
 static struct caller *callers;
 static int caller_count;
+
+static bool is_mine(const struct caller *c)
+{
+    return c->helped == helping;
+}
+
 static struct tally tallies[COHORTS];
 static uint64_t failures[FAILURES];
 static struct histogram connect_time, send_lateness;
@@ -188,6 +223,14 @@ static void die(const char *what)
 {
     fprintf(stderr, "generator: %s: %s\n", what, strerror(errno));
     exit(1);
+}
+
+static void *allocate_shared(size_t octets)
+{
+    void *memory = mmap(NULL, octets, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        die("memory");
+    return memory;
 }
 
 static void *allocate(size_t octets)
@@ -219,10 +262,11 @@ static void buffer_append(struct buffer *b, const char *octets, size_t length)
 
 /* --- sockets --- */
 
-static void watch(struct caller *c, int operation, uint32_t events)
+/* Edges: one look at a socket for each time something has come, where levels take two. */
+static void watch(const struct caller *c)
 {
-    struct epoll_event event = {.events = events, .data.u32 = c->number};
-    if (epoll_ctl(epoll_fd, operation, c->fd, &event) < 0)
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.u32 = c->number};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event) < 0)
         die("epoll_ctl");
 }
 
@@ -263,10 +307,6 @@ static bool transmit(struct caller *c, const char *octets, size_t length)
         return false;
     }
     buffer_append(&c->outbox, octets + sent, length - (size_t)sent);
-    if (!c->writes_wait) {
-        c->writes_wait = true;
-        watch(c, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
-    }
     return true;
 }
 
@@ -283,10 +323,6 @@ static void flush(struct caller *c)
     buffer_set(&rest, c->outbox.octets + sent, c->outbox.length - (size_t)sent);
     free(c->outbox.octets);
     c->outbox = rest;
-    if (!rest.length) {
-        c->writes_wait = false;
-        watch(c, EPOLL_CTL_MOD, EPOLLIN);
-    }
 }
 
 /* --- WebSocket frames (RFC 6455, section 5) --- */
@@ -737,7 +773,7 @@ static void dial(struct caller *c, int64_t now_ns)
         fail(c, FAILED_CONNECT);
         return;
     }
-    watch(c, EPOLL_CTL_ADD, EPOLLOUT);
+    watch(c);
 }
 
 static void on_connected(struct caller *c)
@@ -755,7 +791,6 @@ static void on_connected(struct caller *c)
         "Sec-WebSocket-Key: dm9pY2VjYWxsLWxvYWQhIQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
         options.path, options.port);
     c->state = UPGRADING;
-    watch(c, EPOLL_CTL_MOD, EPOLLIN);
     transmit(c, request, (size_t)length);
 }
 
@@ -787,6 +822,7 @@ static void on_readable(struct caller *c)
     int64_t now_ns = clock_ns();
     if (available)
         memcpy(inbox, c->inbox.octets, available);
+    /* More than a whole inbox cannot have come: the rest would be seen with what comes next. */
     ssize_t got = recv(c->fd, inbox + available, INBOX_OCTETS, 0);
     if (got <= 0) {
         if (got == 0 || (errno != EAGAIN && errno != EINTR))
@@ -814,13 +850,11 @@ static void on_readable(struct caller *c)
 
 static void on_event(struct caller *c, uint32_t events)
 {
-    if (c->state == CONNECTING) {
+    if (c->state == CONNECTING && events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         on_connected(c);
-        return;
-    }
-    if (c->state != GONE && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+    if (c->state != GONE && c->state != CONNECTING && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         on_readable(c);
-    if (c->state != GONE && events & EPOLLOUT)
+    if (c->state != GONE && events & EPOLLOUT && c->outbox.length)
         flush(c);
 }
 
@@ -837,12 +871,13 @@ static void send_due(int64_t until_ns)
     int64_t due_ns;
     for (int sends = 0; sends < SENDS_MAX && (due_ns = slot_ns(next_slot)) <= until_ns; next_slot++) {
         struct caller *c = &callers[next_slot % caller_count];
-        if (c->state != OPEN)
+        if (!is_mine(c) || c->state != OPEN)
             continue;
         if (until_ns - due_ns > GIVE_UP_NS) {
             media_skipped += in_window;
             continue;
         }
+        __builtin_prefetch(&callers[(next_slot + 3) % caller_count]);
         int64_t now_ns = clock_ns();
         sends++;
         if (c->mark_count)
@@ -855,11 +890,13 @@ static void send_due(int64_t until_ns)
 static void wait_until(int64_t wake_ns)
 {
     struct epoll_event events[EVENTS_MAX];
-    int64_t left_ns = wake_ns - clock_ns();
-    struct timespec timeout = {0, left_ns > 0 ? left_ns : 0};
-    int count = epoll_pwait2(epoll_fd, events, EVENTS_MAX, &timeout, NULL);
+    struct timespec wake = {wake_ns / S_NS, wake_ns % S_NS};
+    /* Asleep it is not woken by the server, whose sends would bear the cost of that. */
+    if (wake_ns > clock_ns())
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &wake, NULL);
+    int count = epoll_wait(epoll_fd, events, EVENTS_MAX, 0);
     if (count < 0 && errno != EINTR)
-        die("epoll_pwait2");
+        die("epoll_wait");
     for (int i = 0; i < count; i++)
         on_event(&callers[events[i].data.u32], events[i].events);
 }
@@ -876,6 +913,8 @@ static void turn(void)
     }
     last_ns = now_ns;
     send_due(now_ns);
+    if (helping)
+        shared->helper_sent = media_sent;
     if (wake_ns <= now_ns)
         wake_ns = now_ns - now_ns % QUANTUM_NS + QUANTUM_NS;
     wait_until(slot_ns(next_slot) <= now_ns ? now_ns : wake_ns);
@@ -886,7 +925,10 @@ static void dial_due(int first, int last, int64_t from_ns, int64_t interval_ns)
 {
     int64_t now_ns = clock_ns();
     while (dialled < last && from_ns + (dialled - first) * interval_ns <= now_ns) {
-        dial(&callers[dialled], now_ns);
+        if (is_mine(&callers[dialled]))
+            dial(&callers[dialled], now_ns);
+        else
+            settled++;
         dialled++;
     }
 }
@@ -896,7 +938,8 @@ static void give_up_connecting(void)
     int64_t now_ns = clock_ns();
     for (int i = 0; i < dialled; i++) {
         struct caller *c = &callers[i];
-        if ((c->state == CONNECTING || c->state == UPGRADING) && now_ns - c->dialled_ns > CONNECT_TIMEOUT_NS)
+        if (is_mine(c) && (c->state == CONNECTING || c->state == UPGRADING)
+            && now_ns - c->dialled_ns > CONNECT_TIMEOUT_NS)
             fail(c, FAILED_TIMEOUT);
     }
 }
@@ -922,6 +965,8 @@ static void connect_regulars(void)
             give_up_connecting();
         }
     }
+    if (helping)
+        return;
     printf("{\"event\":\"connected\",\"open\":%d,\"seconds\":%.3f}\n", open_callers(),
            (double)(clock_ns() - from_ns) / S_NS);
     fflush(stdout);
@@ -938,8 +983,8 @@ static void run_until(int64_t end_ns)
 
 static void print_edge(const char *event)
 {
-    printf("{\"event\":\"%s\",\"mediaSent\":%llu,\"open\":%d}\n", event, (unsigned long long)media_sent,
-           open_callers());
+    printf("{\"event\":\"%s\",\"mediaSent\":%llu,\"open\":%d}\n", event,
+           (unsigned long long)(media_sent + shared->helper_sent), open_callers());
     fflush(stdout);
 }
 
@@ -967,7 +1012,7 @@ static void note_overdue(void)
     for (int i = 0; i < caller_count; i++) {
         struct caller *c = &callers[i];
         struct tally *tally = &tallies[c->cohort];
-        uint64_t frames = overdue_frames(c);
+        uint64_t frames = is_mine(c) ? overdue_frames(c) : 0;
         if (!frames)
             continue;
         tally->overdue += frames;
@@ -1060,8 +1105,10 @@ static void print_result(const struct rusage *before, const struct rusage *after
     printf("},\"sent\":{\"messages\":%llu,\"octets\":%llu,\"dropped\":%llu},",
            (unsigned long long)window_sent, (unsigned long long)window_octets_sent,
            (unsigned long long)media_dropped);
-    printf("\"generator\":{\"cpu\":%.4f,\"stalls\":%llu,\"stalledMs\":%.3f,\"worstStallMs\":%.3f,",
-           (cpu_s(after) - cpu_s(before)) / seconds, (unsigned long long)stalls.count,
+    printf("\"generator\":{\"cpu\":%.4f,\"helped\":%d,\"helperCpu\":%.4f,\"stalls\":%llu,\"stalledMs\":%.3f,"
+           "\"worstStallMs\":%.3f,",
+           (cpu_s(after) - cpu_s(before)) / seconds, options.helped, shared->helper_cpu,
+           (unsigned long long)stalls.count,
            ms(stalls.total_ns), ms(stalls.worst_ns));
     printf("\"skipped\":%llu,\"involuntarySwitches\":%ld,", (unsigned long long)media_skipped,
            after->ru_nivcsw - before->ru_nivcsw);
@@ -1077,7 +1124,7 @@ static void say_goodbye(void)
     for (int i = 0; i < caller_count; i++) {
         struct caller *c = &callers[i];
         char message[MESSAGE_MAX], sid[35] = "";
-        if (c->state != OPEN)
+        if (!is_mine(c) || c->state != OPEN)
             continue;
         put_sid(sid, c->number);
         int length = snprintf(message, sizeof message,
@@ -1089,19 +1136,86 @@ static void say_goodbye(void)
     while (open_callers() && clock_ns() < end_ns)
         wait_until(clock_ns() + QUANTUM_NS);
     for (int i = 0; i < caller_count; i++)
-        if (callers[i].state != IDLE && callers[i].state != GONE)
+        if (is_mine(&callers[i]) && callers[i].state != IDLE && callers[i].state != GONE)
             hang_up(&callers[i]);
+}
+
+/* The report's counts lie in memory that both processes see. */
+static void share_counts(struct histogram *reported, const struct histogram *like)
+{
+    *reported = *like;
+    reported->counts = allocate_shared((size_t)like->buckets * sizeof *like->counts);
+}
+
+static void report_init(void)
+{
+    share_counts(&shared->report.tally.lateness, &tallies[REGULAR].lateness);
+    share_counts(&shared->report.tally.round_trip, &tallies[REGULAR].round_trip);
+    share_counts(&shared->report.connect_time, &connect_time);
+    share_counts(&shared->report.send_lateness, &send_lateness);
+}
+
+static void tally_merge(struct tally *t, const struct tally *from)
+{
+    t->messages += from->messages;
+    t->frames += from->frames;
+    t->late += from->late;
+    t->overdue += from->overdue;
+    t->gaps += from->gaps;
+    if (from->longest_gap > t->longest_gap)
+        t->longest_gap = from->longest_gap;
+    t->missing += from->missing;
+    t->repeated += from->repeated;
+    t->unknown += from->unknown;
+    t->clears += from->clears;
+    t->marks += from->marks;
+    histogram_merge(&t->lateness, &from->lateness);
+    histogram_merge(&t->round_trip, &from->round_trip);
+}
+
+/* The helper's last words. */
+static void report(double cpu)
+{
+    struct report *r = &shared->report;
+    tally_merge(&r->tally, &tallies[REGULAR]);
+    memcpy(r->failures, failures, sizeof failures);
+    r->media_dropped = media_dropped;
+    r->media_skipped = media_skipped;
+    r->window_sent = window_sent;
+    r->window_octets_sent = window_octets_sent;
+    histogram_merge(&r->connect_time, &connect_time);
+    histogram_merge(&r->send_lateness, &send_lateness);
+    shared->helper_cpu = cpu;
+    shared->helper_done = true;
+}
+
+static void take_report(void)
+{
+    const struct report *r = &shared->report;
+    tally_merge(&tallies[REGULAR], &r->tally);
+    for (int why = 0; why < FAILURES; why++)
+        failures[why] += r->failures[why];
+    media_dropped += r->media_dropped;
+    media_skipped += r->media_skipped;
+    window_sent += r->window_sent;
+    window_octets_sent += r->window_octets_sent;
+    histogram_merge(&connect_time, &r->connect_time);
+    histogram_merge(&send_lateness, &r->send_lateness);
 }
 
 static void make_callers(void)
 {
     caller_count = options.streams + options.arrivals;
-    callers = allocate((size_t)caller_count * sizeof *callers);
+    callers = allocate_shared((size_t)caller_count * sizeof *callers);
+    shared = allocate_shared(sizeof *shared);
     for (int i = 0; i < caller_count; i++) {
         callers[i].fd = -1;
         callers[i].number = (uint32_t)i;
         callers[i].expected_id = -1;
         callers[i].cohort = i < options.streams ? REGULAR : ARRIVAL;
+        /* Evenly among the first callers. */
+        callers[i].helped = i < options.streams && (int64_t)(i + 1) * options.helped / options.streams
+                                                       > (int64_t)i * options.helped / options.streams;
         if (options.echo)
             callers[i].sent_ns = allocate(ROUND_TRIPS * sizeof(int64_t));
     }
@@ -1111,6 +1225,7 @@ static void make_callers(void)
     }
     histogram_init(&connect_time, 0, MS_NS / 10, 310000);
     histogram_init(&send_lateness, 0, MS_NS / 100, 100000);
+    report_init();
 }
 
 static void read_options(int argc, char **argv)
@@ -1119,7 +1234,8 @@ static void read_options(int argc, char **argv)
         {"port", 1, 0, 'p'}, {"path", 1, 0, 'P'}, {"streams", 1, 0, 'n'}, {"arrivals", 1, 0, 'a'},
         {"connect-interval-us", 1, 0, 'c'}, {"arrival-interval-us", 1, 0, 'i'},
         {"warmup-ms", 1, 0, 'w'}, {"window-ms", 1, 0, 's'}, {"reference", 1, 0, 'r'},
-        {"echo", 0, 0, 'e'}, {"cpu", 1, 0, 'u'}, {0, 0, 0, 0},
+        {"echo", 0, 0, 'e'}, {"cpu", 1, 0, 'u'}, {"helped", 1, 0, 'h'}, {"helper-cpu", 1, 0, 'H'},
+        {0, 0, 0, 0},
     };
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         long long number = optarg ? atoll(optarg) : 0;
@@ -1135,11 +1251,13 @@ static void read_options(int argc, char **argv)
         case 'r': options.reference = optarg; break;
         case 'e': options.echo = true; break;
         case 'u': options.cpu = (int)number; break;
+        case 'h': options.helped = (int)number; break;
+        case 'H': options.helper_cpu = (int)number; break;
         default: exit(2);
         }
     }
     if (options.port <= 0 || options.port > 65535 || options.streams < 1 || options.arrivals < 0
-        || options.window_ns < FRAME_NS || strlen(options.path) > 512) {
+        || options.helped < 0 || options.helped >= options.streams || options.window_ns < FRAME_NS || strlen(options.path) > 512) {
         fprintf(stderr, "generator: a port, at least one stream and a window are needed\n");
         exit(2);
     }
@@ -1158,12 +1276,14 @@ static void settle_in(void)
     sigaction(SIGTERM, &action, NULL);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     prctl(PR_SET_TIMERSLACK, 1000UL);
-    /* Others that run on this core would be heard as a late server; without the right to it, so be it. */
-    setpriority(PRIO_PROCESS, 0, -20);
-    if (options.cpu >= 0) {
+    /* Others that run on this core would be heard as a late server; without the right to it, so be it.
+     * The helper is to have what the server leaves. */
+    setpriority(PRIO_PROCESS, 0, helping ? HELPER_NICE : -20);
+    int cpu = helping ? options.helper_cpu : options.cpu;
+    if (cpu >= 0) {
         cpu_set_t cpus;
         CPU_ZERO(&cpus);
-        CPU_SET((size_t)options.cpu, &cpus);
+        CPU_SET((size_t)cpu, &cpus);
         if (sched_setaffinity(0, sizeof cpus, &cpus) < 0)
             die("sched_setaffinity");
     }
@@ -1172,19 +1292,37 @@ static void settle_in(void)
         die("epoll_create1");
 }
 
+/* Both connect, then the main process says when the window begins. */
+static void meet(void)
+{
+    if (helping) {
+        shared->helper_connected = true;
+        while (!stopped && !shared->window_from_ns)
+            turn();
+        return;
+    }
+    while (!stopped && options.helped && !shared->helper_connected)
+        turn();
+    shared->window_from_ns = clock_ns() + options.warmup_ns;
+}
+
 int main(int argc, char **argv)
 {
     struct rusage before, after;
     read_options(argc, argv);
-    settle_in();
     make_payload();
     if (options.reference)
         load_reference(options.reference);
     make_callers();
     slot_start_ns = clock_ns();
+    if (options.helped)
+        helping = fork() == 0;
+    settle_in();
     connect_regulars();
-    run_until(clock_ns() + options.warmup_ns);
-    print_edge("window");
+    meet();
+    run_until(shared->window_from_ns);
+    if (!helping)
+        print_edge("window");
     getrusage(RUSAGE_SELF, &before);
     window_from_ns = clock_ns();
     turn();                            /* printing is no stall of the window */
@@ -1194,12 +1332,20 @@ int main(int argc, char **argv)
     window_to_ns = clock_ns();
     getrusage(RUSAGE_SELF, &after);
     note_overdue();
-    print_edge("windowEnd");
+    if (helping)
+        report((cpu_s(&after) - cpu_s(&before)) / ((double)(window_to_ns - window_from_ns) / S_NS));
+    else
+        print_edge("windowEnd");
+    while (!stopped && options.helped && !shared->helper_done)
+        turn();
     if (stopped) {
         say_goodbye();
         return 130;
     }
-    print_result(&before, &after);
+    if (!helping) {
+        take_report();
+        print_result(&before, &after);
+    }
     run_until(window_to_ns + LINGER_NS);
     say_goodbye();
     return 0;

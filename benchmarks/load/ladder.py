@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHARE = 0.999
+# Of the callers' frames; what the generator has to send for a count to be one.
+LOADED_SHARE = 0.999
 # Below this a count is not repeated: no second run would lift the median over the bar.
 HOPELESS_SHARE = 0.99
 
@@ -52,9 +54,14 @@ class Rung:
         return all(run["connections"]["open"] == run["connections"]["wanted"] for run in self.runs)
 
     @property
+    def loaded(self) -> bool:
+        """Whether the generator put the whole load on the server, be it late, in every run."""
+        return all(run["sent"]["share"] >= LOADED_SHARE for run in self.runs)
+
+    @property
     def passed(self) -> bool:
-        """Whether the server bears this count."""
-        return self.on_time >= self.share and self.complete
+        """Whether the server bears this count: a late generator can only make that harder."""
+        return self.on_time >= self.share and self.complete and self.loaded
 
     @property
     def trusted(self) -> bool:

@@ -34,10 +34,13 @@ were there. **Lateness** is arrival minus that moment, so it is negative for aud
 counts cores, and what the kernel does for a socket on behalf of the process; what arrives over
 loopback is handled by the sender's core. Server and generator have one core each unless the command
 says otherwise. A result is **trusted** when the generator itself sent 99 % of its frames within
-5 ms of their time and left none out.
+5 ms of their time and left none out; a generator that is late, but sends all of the callers'
+frames, makes it harder for a server and never easier.
 """
 
 LABELS = {
+    "streams": "streams",
+    "sentShare": "callers' frames that were sent",
     "onTime": "on time",
     "latenessP50Ms": "lateness p50, ms",
     "latenessP99Ms": "lateness p99, ms",
@@ -69,7 +72,7 @@ def number(value: float | None) -> str:
 
 def shown(name: str, value: float | None) -> str:
     """A figure as it is written: shares in percent."""
-    if name == "onTime" and value is not None:
+    if name in ("onTime", "sentShare") and value is not None:
         return f"{100 * value:.3f} %"
     return number(value)
 
@@ -224,7 +227,7 @@ def comparison_lines(title: str, document: Mapping[str, Any], pictures: Path) ->
     rows.append(["trusted", *("yes" if server["trusted"] else "no" for server in servers.values())])
     runs = len(next(iter(servers.values()))["runs"])
     return [
-        f"{document['streams']} streams, {runs} interleaved runs: median (range).",
+        f"{runs} interleaved runs: median (range).",
         "",
         f"![Medians and ranges of the servers](pictures/{title}.svg)",
         "",

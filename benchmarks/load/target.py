@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import math
 import os
@@ -30,6 +29,7 @@ import uvloop
 
 from voicecall.carriers.twilio.stream import TwilioDialect
 from voicecall.clock import SystemClock
+from voicecall.isolation.garbage import GarbagePolicy
 from voicecall.media.audio import Transcoder, from_pcm16
 from voicecall.media.path import CallPath
 from voicecall.media.server import MediaServer, MediaSettings
@@ -216,13 +216,14 @@ async def serve(options: argparse.Namespace) -> None:
     asyncio.get_running_loop().add_signal_handler(
         signal.SIGUSR1, lambda: print(json.dumps(counters(server)), flush=True)
     )
-    gc.collect()
-    gc.freeze()
+    garbage = GarbagePolicy(clock)
+    garbage.start()
     print(json.dumps({"pid": os.getpid(), "port": port, "mode": options.mode}), flush=True)
     await stop.wait()
     for call in tuple(gate.calls):
         call.on_path_lost("the target stops")
     await server.close()
+    garbage.stop()
 
 
 def main() -> int:

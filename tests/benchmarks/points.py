@@ -48,13 +48,19 @@ def tally(on_time: float = 1.0) -> dict[str, Any]:
 
 
 def point(
-    on_time: float = 1.0, *, cpu: float = 0.5, trusted: bool = True, lost: int = 0
+    on_time: float = 1.0,
+    *,
+    cpu: float = 0.5,
+    trusted: bool = True,
+    lost: int = 0,
+    sent: float = 1.0,
 ) -> dict[str, Any]:
     """One run of ten streams."""
     return {
         "regular": tally(on_time),
         "connections": {"wanted": 10, "open": 10 - lost, "connectMs": quantiles(1.0)},
-        "sent": {"messages": 500, "octets": 190000, "dropped": 0},
+        "load": {"streams": 10},
+        "sent": {"messages": 500, "octets": 190000, "dropped": 0, "share": sent},
         "generator": {
             "cpu": 0.2,
             "skipped": 0,

@@ -318,6 +318,18 @@ def test_arrivals_come_within_their_time_and_are_told_apart() -> None:
     assert result["regular"]["onTime"] == 1.0
 
 
+def test_a_helper_serves_its_share_and_its_counts_are_added() -> None:
+    alone = put(playing(FRAMES), streams=5)
+    helped = put(playing(FRAMES), streams=5, helped=0.4)
+    assert (alone["generator"]["helped"], helped["generator"]["helped"]) == (0, 2)
+    assert helped["generator"]["helperCpu"] > 0
+    for result in (alone, helped):
+        assert result["regular"]["streams"] == result["connections"]["open"] == 5
+        assert result["regular"]["onTime"] == 1.0
+        assert result["regular"]["frames"] == pytest.approx(5 * WINDOW_S / FRAME_S, rel=0.2)
+        assert result["sent"]["share"] == pytest.approx(1.0, abs=0.05)
+
+
 def test_a_generator_that_was_late_itself_is_not_trusted() -> None:
     result = point()
     assert is_trusted(result)
@@ -339,8 +351,10 @@ def test_a_generator_that_cannot_run_has_failed() -> None:
         {"connect_rate": 0},
         {"arrivals": 1},
         {"arrivals": 1, "burst_s": 1.0},
+        {"helped": 1.0},
+        {"helped": -0.1},
     ],
 )
 def test_impossible_loads_are_refused(impossible: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"needed|rate|burst"):
+    with pytest.raises(ValueError, match=r"needed|rate|burst|helper"):
         load(**impossible)

@@ -53,6 +53,11 @@ def test_a_count_passes_by_the_median_of_its_runs() -> None:
     assert (rung.on_time, rung.passed) == (0.9995, True)
 
 
+def test_a_count_whose_load_was_not_sent_is_none() -> None:
+    rung = measured(10, 0.999, 2, lambda _: point(sent=0.99))
+    assert (rung.on_time, rung.passed) == (1.0, False)
+
+
 def test_a_count_that_fails_clearly_is_not_repeated() -> None:
     rung = measured(10, 0.999, 3, lambda _: point(0.5))
     assert (len(rung.runs), rung.passed) == (1, False)

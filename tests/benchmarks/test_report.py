@@ -57,9 +57,10 @@ def test_a_comparison_has_a_column_and_a_bar_for_each_server(tmp_path: Path) -> 
     servers = compare.result(
         {"ours": [point(cpu=0.2), point(cpu=0.4)], "peer": [point(cpu=0.6), point(cpu=0.8)]}
     )
-    content = {"streams": 10, "servers": servers}
+    content = {"servers": servers}
     text = page({"duel": document("compare", content)}, tmp_path)
-    assert "10 streams, 2 interleaved runs" in text
+    assert "2 interleaved runs" in text
+    assert "| streams | 10 | 10 |" in text
     assert "| figure | ours | peer |" in text
     assert "| CPU, cores | 0.3 (0.2 … 0.4) | 0.7 (0.6 … 0.8) |" in text
     assert b"peer" in (tmp_path / "duel.svg").read_bytes()
