@@ -69,8 +69,8 @@ class Load:
         sound: what the server sends, so that skipped and repeated frames are found; `any` is not
             checked.
         server_core, generator_core: the only CPU core of each; None for all.
-        helped: share of the streams that a second process of the generator serves, in whatever time
-            the server leaves of its core. Carrying messages through TCP takes longer than reading
+        helped: share of the streams that a second process of the generator serves, which goes first
+            on the core of the server. Carrying messages through TCP takes longer than reading
             them takes a good server, so one core of callers may be too little for one of server.
     """
 

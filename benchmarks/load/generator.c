@@ -8,8 +8,8 @@
  *   Phases    caller i of n sends i/n of a frame after caller 0: slot k of the schedule, k/n frames
  *             after its beginning, belongs to caller k mod n. One cursor walks over the slots.
  *   Helper    carrying messages through TCP takes this program longer than reading them takes a good
- *             server. So a part of the callers may be served by a second process, in whatever time the
- *             server leaves of its core: harder for the server, never easier.
+ *             server. So a part of the callers may be served by a second process on the server's core,
+ *             which goes first there: harder for the server, never easier.
  *   Honesty   arrival is read from the clock just before the socket is, so that delays of the
  *             generator count against the server, and its own lateness is measured and reported.
  *
@@ -48,7 +48,6 @@
 #define GIVE_UP_NS (200 * MS_NS)       /* frames it is later with are not sent any more */
 #define CONNECT_TIMEOUT_NS (30 * S_NS)
 #define LINGER_NS (6 * S_NS)           /* the load stays after the window until SIGTERM, or so long */
-#define HELPER_NICE 10
 #define GOODBYE_NS (1 * S_NS)          /* how long servers may take to close at the end */
 
 #define EVENTS_MAX 128                 /* sockets read before it looks at the clock again */
@@ -866,6 +865,14 @@ static int64_t slot_ns(int64_t slot)
     return slot_start_ns + slot / caller_count * FRAME_NS + slot % caller_count * FRAME_NS / caller_count;
 }
 
+/* Thousands of callers do not fit the nearer caches. */
+static void prefetch_caller(int64_t slot)
+{
+    const char *next = (const char *)&callers[slot % caller_count];
+    for (size_t at = 0; at < sizeof(struct caller); at += 64)
+        __builtin_prefetch(next + at);
+}
+
 static void send_due(int64_t until_ns)
 {
     int64_t due_ns;
@@ -877,7 +884,7 @@ static void send_due(int64_t until_ns)
             media_skipped += in_window;
             continue;
         }
-        __builtin_prefetch(&callers[(next_slot + 3) % caller_count]);
+        prefetch_caller(next_slot + 8);
         int64_t now_ns = clock_ns();
         sends++;
         if (c->mark_count)
@@ -1276,9 +1283,9 @@ static void settle_in(void)
     sigaction(SIGTERM, &action, NULL);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     prctl(PR_SET_TIMERSLACK, 1000UL);
-    /* Others that run on this core would be heard as a late server; without the right to it, so be it.
-     * The helper is to have what the server leaves. */
-    setpriority(PRIO_PROCESS, 0, helping ? HELPER_NICE : -20);
+    /* Others that run on this core, and for the helper that is the server, would be heard as a late
+     * server; without the right to it, so be it. */
+    setpriority(PRIO_PROCESS, 0, -20);
     int cpu = helping ? options.helper_cpu : options.cpu;
     if (cpu >= 0) {
         cpu_set_t cpus;
