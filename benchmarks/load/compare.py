@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.load.generate import (
+    Load,
     add_load_options,
     load_of,
     publish,
@@ -117,11 +118,11 @@ class Contestant:
 
     Attributes:
         command: starts it; `{port}` is filled in.
-        streams: what is put on it.
+        load: what is put on it.
     """
 
     command: str
-    streams: int
+    load: Load
 
 
 def contestants(options: argparse.Namespace) -> dict[str, Contestant]:
@@ -132,7 +133,9 @@ def contestants(options: argparse.Namespace) -> dict[str, Contestant]:
     """
     commands = {"a": options.a, "b": options.b}
     found = {
-        name: Contestant(command, options.streams) for name, command in commands.items() if command
+        name: Contestant(command, load_of(options, options.streams))
+        for name, command in commands.items()
+        if command
     }
     for peer in options.peer:
         label, equals, command = peer.partition("=")
@@ -142,10 +145,32 @@ def contestants(options: argparse.Namespace) -> dict[str, Contestant]:
                 f"a peer is given as NAME=COMMAND or NAME@STREAMS=COMMAND, each with its own "
                 f"name: {peer}"
             )
-        found[name] = Contestant(command, int(streams) if at else options.streams)
+        load = load_of(options, int(streams) if at else options.streams)
+        found[name] = Contestant(command, load)
     if len(found) < 2:
         raise ValueError("at least two servers are needed")
     return found
+
+
+def measure_in_turn(
+    servers: Mapping[str, Contestant], rounds: int, ready_s: float
+) -> dict[str, Any]:
+    """Put each server's load on it, round after round; the runs and what they say.
+
+    Raises:
+        ServerFailed, GeneratorFailed, TooFewFiles: see `serve_and_measure`.
+    """
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
+    for turn in range(rounds):
+        for name, server in servers.items():
+            point = serve_and_measure(server.command, server.load, ready_s)
+            runs[name].append(point)
+            told = f"{point['regular']['onTime']:.4%} on time, CPU {point['server']['cpu']:.3f}"
+            print(f"run {turn + 1}, {name}: {told}", file=sys.stderr)
+    return {
+        "serverCommands": {name: server.command for name, server in servers.items()},
+        "servers": result(runs),
+    }
 
 
 def main() -> int:
@@ -161,19 +186,7 @@ def main() -> int:
     options = parser.parse_args()
 
     def program() -> None:
-        servers = contestants(options)
-        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
-        for turn in range(options.runs):
-            for name, server in servers.items():
-                load = load_of(options, server.streams)
-                point = serve_and_measure(server.command, load, options.ready_timeout)
-                runs[name].append(point)
-                told = f"{point['regular']['onTime']:.4%} on time, CPU {point['server']['cpu']:.3f}"
-                print(f"run {turn + 1}, {name}: {told}", file=sys.stderr)
-        content = {
-            "serverCommands": {name: server.command for name, server in servers.items()},
-            "servers": result(runs),
-        }
+        content = measure_in_turn(contestants(options), options.runs, options.ready_timeout)
         publish("compare", "benchmarks.load.compare", content, options)
 
     return run_program(program)

@@ -226,7 +226,9 @@ def comparison_lines(title: str, document: Mapping[str, Any], pictures: Path) ->
     ]
     rows.append(["trusted", *("yes" if server["trusted"] else "no" for server in servers.values())])
     runs = len(next(iter(servers.values()))["runs"])
+    question = document.get("question")
     return [
+        *([question, ""] if question else []),
         f"{runs} interleaved runs: median (range).",
         "",
         f"![Medians and ranges of the servers](pictures/{title}.svg)",

@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from benchmarks.load.compare import Contestant, contestants, figure, figures, ratios, result, spread
+from benchmarks.load.compare import contestants, figure, figures, ratios, result, spread
 from tests.benchmarks.points import point
 
 pytestmark = pytest.mark.unit
@@ -45,17 +45,23 @@ def test_the_first_server_is_what_the_others_are_measured_by() -> None:
 
 
 def options(*peers: str, a: str | None = "one", b: str | None = None) -> argparse.Namespace:
-    return argparse.Namespace(a=a, b=b, peer=list(peers), streams=100)
+    return argparse.Namespace(
+        a=a, b=b, peer=list(peers), streams=100, server_core=-1, generator_core=-1
+    )
 
 
 def test_servers_take_turns_in_the_order_given() -> None:
     assert list(contestants(options("c=three --x=y", b="two"))) == ["a", "b", "c"]
-    assert contestants(options("c=three --x=y"))["c"] == Contestant("three --x=y", 100)
+    assert contestants(options("c=three --x=y"))["c"].command == "three --x=y"
 
 
 def test_a_server_may_have_a_number_of_streams_of_its_own() -> None:
     found = contestants(options("c@40=three --to=a@b", "d=four"))
-    assert {name: each.streams for name, each in found.items()} == {"a": 100, "c": 40, "d": 100}
+    assert {name: each.load.streams for name, each in found.items()} == {
+        "a": 100,
+        "c": 40,
+        "d": 100,
+    }
     assert found["c"].command == "three --to=a@b"
 
 

@@ -82,7 +82,7 @@ async def house() -> AsyncIterator[House]:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, TimedLoop)
     assert loop.waiting() == []
-    await until(lambda: descriptors() == before)
+    await until(lambda: not descriptors() - before)
 
 
 async def use_a_stream() -> None:

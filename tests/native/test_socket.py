@@ -785,12 +785,11 @@ def test_closing_ends_every_socket_and_frees_every_descriptor() -> None:
     before = sockets.descriptors()
     with bench() as bed:
         owners = [bed.connect(opened=i % 2 == 0)[0] for i in range(70)]
-        peers = sockets.descriptors() - before - 70 - 3
-        assert peers == 70
+        assert len(sockets.descriptors() - before) == 2 * 70 + 3
         bed.poller.close()
         assert [owner.told for owner in owners] == [["disconnected"]] * 70
         assert (len(bed.poller), bed.poller.fileno(), bed.poller.poll()) == (0, -1, 0)
-        assert sockets.descriptors() == before + peers
+        assert len(sockets.descriptors() - before) == 70
         bed.poller.close()
         fd, peer = bed.pair()
         with pytest.raises(OSError, match="epoll_ctl"):
@@ -834,7 +833,7 @@ def test_without_descriptors_there_is_no_poller(left: int) -> None:
             SocketPoller()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert sockets.descriptors() == before
+    assert not sockets.descriptors() - before
 
 
 @pytest.mark.parametrize("way", ["close frame", "abort", "failure", "reset", "poller"])
@@ -887,7 +886,7 @@ def test_a_poller_that_is_dropped_frees_what_it_served() -> None:
     peer.read()
     assert peer.ended
     made.close()
-    assert sockets.descriptors() == before
+    assert not sockets.descriptors() - before
 
 
 def test_a_child_process_that_holds_a_socket_does_not_keep_it_alive(bed: Bench) -> None:
