@@ -6,7 +6,7 @@ STAMP = $(VENV)/.stamp
 
 NATIVE = voicecall/_codec.pyx $(wildcard voicecall/_native/*)
 
-.PHONY: demo test build check bench budget budget-renew budget-profile format sanitize fuzz soak clean
+.PHONY: demo test build check bench budget budget-renew budget-profile format sanitize fuzz soak crash clean
 
 demo: $(STAMP)-run build
 	$(BIN)/voicecall demo
@@ -51,6 +51,10 @@ fuzz: $(STAMP)-dev build
 soak: $(STAMP)-dev build
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 	$(BIN)/python -m benchmarks.soak --calls $(or $(CALLS),10000)
+
+# kill -9 of a process that stores changes of 50 calls, again and again; nothing acknowledged is lost.
+crash: $(STAMP)-dev build
+	$(BIN)/python -m tests.store.crash --rounds $(or $(ROUNDS),100)
 
 clean:
 	rm -rf build voicecall/*.so voicecall/_codec.c $(STAMP)-build

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from voicecall.carriers.plivo.stream import PlivoDialect
 from voicecall.carriers.telnyx.stream import TelnyxDialect
 from voicecall.carriers.twilio.stream import TwilioDialect
 from voicecall.clock import SystemClock
-from voicecall.config.schema import DATABASE_SCHEMES, Config
+from voicecall.config.schema import DATABASE_SCHEMES, IN_MEMORY, Config
 from voicecall.control.app import create_app
 from voicecall.control.listen import ControlListener, TlsFiles
 from voicecall.control.services import ControlServices, StreamRoute, WebhookSettings
@@ -43,6 +44,8 @@ from voicecall.session.outfitter import Outfitter, OwnEngines
 from voicecall.session.registry import Sessions
 from voicecall.simulator.callee import Callee
 from voicecall.store.memory import MemoryCallStore
+from voicecall.store.retention import Retention
+from voicecall.store.sqlite import SqliteCallStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,7 +151,7 @@ class Server:
             ring=self._callee.ring,
             press=self._callee.press,
         )
-        self._store = MemoryCallStore()
+        self._store = _store(config, clock, self.metrics)
         self.calls = CallManager(
             self._settings,
             carrier=self._carrier,
@@ -199,13 +202,17 @@ class Server:
         Raises:
             ServeError: a port is taken.
             DependencyMissing: an engine is not installed; the message says what to install.
+            StoreError: the store cannot be used; the message says why.
         """
         try:
+            await self._store.open()
             await self._outfitter.prepare()
             streaming = self._config.streaming
             media_port = None
             if streaming.enabled and streaming.port:
                 media_port = await self._media.listen(streaming.bind, streaming.port)
+            # Before events arrive: they have to find the calls they are about.
+            await self.calls.restore()
             await self._control.start()
             self._tokens.base_url = self._stream_url(media_port)
         except BaseException:
@@ -218,7 +225,11 @@ class Server:
         self._warn()
         log.info(
             "ready",
-            extra={"control_url": self.control_url, "media_port": media_port, "records": "memory"},
+            extra={
+                "control_url": self.control_url,
+                "media_port": media_port,
+                "store": self._config.store or IN_MEMORY,
+            },
         )
 
     async def stop(self) -> None:
@@ -362,7 +373,18 @@ def _check_servable(config: Config) -> None:
     if config.tailscale.mode != "off":
         raise ServeError(f"tailscale.mode: {config.tailscale.mode} is not in this version")
     if config.store and config.store.partition("://")[0] in DATABASE_SCHEMES:
-        raise ServeError("store: this version keeps records in memory, not in a database")
+        raise ServeError("store: this version keeps calls in a file, not in a database server")
+
+
+def _store(config: Config, clock: Clock, metrics: Metrics) -> MemoryCallStore | SqliteCallStore:
+    if config.store is None or config.store == IN_MEMORY:
+        return MemoryCallStore()
+    return SqliteCallStore(
+        Path(config.store),
+        clock=clock,
+        retention=Retention.configured(config.retention),
+        on_stored=metrics.stored,
+    )
 
 
 def _configured_token(config: Config) -> str | None:

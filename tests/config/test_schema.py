@@ -124,6 +124,9 @@ DEFAULTS: dict[str, Any] = {
     "realtime.instructions": ABSENT,
     "realtime.tools": [],
     "store": ABSENT,
+    "retention.days": 0,
+    "retention.calls": 0,
+    "retention.diskMegabytes": 0,
     "rpc.token": ABSENT,
 }
 

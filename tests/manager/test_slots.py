@@ -30,3 +30,15 @@ def test_a_closed_house_admits_nobody() -> None:
     with pytest.raises(CapacityReached, match="shutting down"):
         slots.reserve("b")
     assert slots.held == 1
+
+
+def test_a_call_that_there_is_counts_even_beyond_the_limit() -> None:
+    slots = Slots(1)
+    slots.hold("a")
+    slots.hold("b")
+    assert slots.held == 2
+    slots.release("a")
+    with pytest.raises(CapacityReached):
+        slots.reserve("c")
+    slots.release("b")
+    slots.reserve("c")

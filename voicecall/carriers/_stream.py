@@ -12,9 +12,16 @@ from voicecall.ports import AudioFormat, Encoding, StreamStart
 
 @dataclass(frozen=True, slots=True)
 class StreamDtmf:
-    """The caller pressed `digit`."""
+    """The caller pressed `digit`.
+
+    Attributes:
+        digit: the key.
+        pressed_at_ms: when, in milliseconds since the epoch, where the carrier says so because
+            its messages may come out of order.
+    """
 
     digit: str
+    pressed_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from voicecall.config.keys import take_unknown
 from voicecall.config.merge import deep_merge
 from voicecall.config.paths import fill, leaves, matching, pop, value_at
 from voicecall.config.problems import sentences
-from voicecall.config.schema import Config
+from voicecall.config.schema import IN_MEMORY, Config
 from voicecall.config.state import STORE_NAME, state_directory
 from voicecall.errors import ConfigError
 
@@ -135,7 +135,7 @@ def _locate_files(draft: _Draft, *, directory: Path, home: Path) -> None:
             if not os.path.isfile(located):
                 draft.problems.append(f"{path}: there is no file {located}")
     store = draft.settings.get("store")
-    if isinstance(store, str) and store and "://" not in store:
+    if isinstance(store, str) and store not in {"", IN_MEMORY} and "://" not in store:
         draft.settings["store"] = file.resolve(store, directory=directory, home=home)
     for path in (found for pattern in _RESPONDERS for found in matching(draft.settings, pattern)):
         model = value_at(draft.settings, path)

@@ -28,6 +28,7 @@ from pydantic.alias_generators import to_camel
 from voicecall.config.derive import derive
 
 DATABASE_SCHEMES: Final = ("redis", "rediss", "valkey")
+IN_MEMORY: Final = ":memory:"
 DEFAULT_GREETING: Final = "Hello! How can I help you today?"
 WEBHOOK_PATH: Final = "/voice/webhook"
 
@@ -95,7 +96,7 @@ def _responder(value: str) -> str:
 
 
 def _store(value: str) -> str:
-    refusal = "must be a file, or a redis://, rediss:// or valkey:// URL"
+    refusal = f"must be a file, {IN_MEMORY}, or a redis://, rediss:// or valkey:// URL"
     if "://" in value and _parts(value, refusal).scheme not in DATABASE_SCHEMES:
         raise ValueError(refusal)
     return value
@@ -392,6 +393,14 @@ class Rpc(Section):
     token: Secret | None = None
 
 
+class RetentionSettings(Section):
+    """What is kept of calls that have ended; 0 is no limit. Live calls are always kept."""
+
+    days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    calls: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    disk_megabytes: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+
+
 # --- all of it -------------------------------------------------------------------------------
 
 
@@ -445,6 +454,7 @@ class Config(Section):
     realtime: Realtime = Realtime()
     # A database URL may hold a password.
     store: Annotated[Store | None, Field(repr=False)] = None
+    retention: RetentionSettings = RetentionSettings()
     rpc: Rpc = Rpc()
 
     @model_validator(mode="before")

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from voicecall.call import policy
-from voicecall.call.events import CallEnded, CallInitiated
+from voicecall.call.events import CallActive, CallEnded, CallInitiated
 from voicecall.call.machine import Heard, Release, StartMaxDuration, StopRing
-from voicecall.call.record import CallRecord, CallState, Direction
+from voicecall.call.record import CallRecord, CallState, Direction, Speaker
 from voicecall.clock import NS_PER_MS, NS_PER_S
 from voicecall.errors import CallHasEnded, CarrierError, StoreError
 from voicecall.manager.actor import CallActor
@@ -40,6 +40,8 @@ PROCESS_DEDUPE_KEYS = 10_000
 # A dial whose answer comes later than this is given up on: no carrier holds a request for so long.
 _LATE_DIAL_S = 60.0
 _CONVERSATION_CLOSE_S = 5.0
+# As long as a media socket may be silent before it counts as lost.
+_MEDIA_RETURN_MS = 30_000
 _STORE_RETRY_DELAYS_S = (1.0, 5.0, 30.0)
 
 
@@ -147,32 +149,70 @@ class Lifecycle:
             to_number=to_number,
             session_key=policy.session_key(scope, call_id=call_id, remote=remote),
             started_at=self._clock.wall_ms(),
-            metadata=metadata,
+            # Kept until it was heard, should the process end before.
+            metadata={**metadata, "initialMessage": opening} if opening else metadata,
         )
         self.slots.reserve(call_id)
+        return self._enter(record, opening, provider_call_id, "call.created")
+
+    def resume(self, record: CallRecord) -> LiveCall:
+        """Take up a call of an earlier process: it has a slot and a conversation again.
+
+        Its limits do not count until `resume_timers`, but for media, which it waits for from now
+        on if it was answered.
+        """
+        self.slots.hold(record.call_id)
+        said = any(entry.speaker is Speaker.BOT for entry in record.transcript)
+        opening = None if said else record.metadata.get("initialMessage")
+        call = self._enter(record, opening, record.provider_call_id, "call.restored")
+        if record.answered_at is not None and self._urls is not None:
+            self._limit(call, "media", _MEDIA_RETURN_MS, CallState.ERROR)
+        return call
+
+    def resume_timers(self, call: LiveCall) -> None:
+        """Let the limits of a call taken up count, less the time that has passed already."""
+        record, settings = call.record, self._settings
+        if record.state.terminal:
+            return
+        if record.answered_at is None:
+            left_ms = settings.ring_timeout_ms - self._passed_ms(record.started_at)
+            self._limit(call, "ring", left_ms, CallState.NO_ANSWER)
+        else:
+            left_ms = settings.max_duration_ms - self._passed_ms(record.answered_at)
+            self._limit(call, "duration", left_ms, CallState.TIMEOUT)
+
+    def _passed_ms(self, since_ms: int) -> int:
+        # Across a restart only the wall clock counts, and somebody may have set it back.
+        return max(0, self._clock.wall_ms() - since_ms)
+
+    def _enter(
+        self, record: CallRecord, opening: str | None, provider_call_id: str | None, how: str
+    ) -> LiveCall:
+        """Make a call that has its slot one of the live ones."""
         try:
-            call = self._begin(record, opening)
+            call = self._begin(record, opening, how)
         except BaseException:
-            self.slots.release(call_id)
+            self.slots.release(record.call_id)
             raise
         self.index.add(call)
         if provider_call_id is not None:
             self.index.learn(call, provider_call_id)
         if self._metrics is not None:
-            self._metrics.call_started(direction)
+            self._metrics.call_started(record.direction)
         self._start_reaper()
         return call
 
-    def _begin(self, record: CallRecord, opening: str | None) -> LiveCall:
-        created = {
-            "type": "call.created",
-            "timestamp": record.started_at,
+    def _begin(self, record: CallRecord, opening: str | None, how: str) -> LiveCall:
+        begun = {
+            "type": how,
+            "timestamp": self._clock.wall_ms(),
             "callId": record.call_id,
             "state": record.state.value,
             "direction": record.direction.value,
         }
-        actor = CallActor(record, created, store=self._store, on_applied=self._on_applied)
-        call = LiveCall(actor, self._clock.now_ns())
+        actor = CallActor(record, begun, store=self._store, on_applied=self._on_applied)
+        age_ns = self._passed_ms(record.started_at) * NS_PER_MS
+        call = LiveCall(actor, self._clock.now_ns() - age_ns)
         if self._conversations is not None:
             call.conversation = self._conversations.open(record, opening)
         self.tasks.spawn(actor.run(), "call")
@@ -252,6 +292,8 @@ class Lifecycle:
         except CallHasEnded:
             self.ignore(call.record, event)
             return
+        if isinstance(event, CallActive):
+            self.timers.cancel((call.call_id, "media"))
         self._seen.add((call.call_id, event.dedupe_key))
 
     def ignore(self, record: CallRecord, event: CallEvent) -> None:
@@ -342,7 +384,7 @@ class Lifecycle:
 
     def _release(self, call: LiveCall, reason: CallState) -> None:
         self.slots.release(call.call_id)
-        for name in ("ring", "duration"):
+        for name in ("ring", "duration", "media"):
             self.timers.cancel((call.call_id, name))
         call.ended.set()
         if reason is CallState.ERROR and call.ending is None and call.provider_call_id is not None:

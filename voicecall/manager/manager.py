@@ -32,6 +32,7 @@ from voicecall.errors import (
 from voicecall.manager.dedupe import SeenKeys
 from voicecall.manager.lifecycle import CallMetrics, Lifecycle
 from voicecall.manager.operations import AskResult, Operations
+from voicecall.manager.restore import ConnectMedia, Restore
 from voicecall.ports import DialRequest
 
 if TYPE_CHECKING:
@@ -288,6 +289,33 @@ class CallManager:
         ending = self._calls.ending(call, reason)
         if ending is not None:
             await asyncio.shield(ending)
+
+    async def restore(self, connect_media: ConnectMedia | None = None) -> int:
+        """Take up the calls that were live when an earlier process ended; how many those are.
+
+        To be called before events arrive. The carrier is asked about them in the background; no
+        call is placed again.
+
+        Args:
+            connect_media: has the carrier connect a live call's media to a URL; None for carriers
+                that ask for it themselves.
+
+        Raises:
+            StoreError: they could not be read or written.
+        """
+        restore = Restore(
+            self._calls,
+            settings=self._settings,
+            carrier=self._carrier,
+            store=self._store,
+            clock=self._clock,
+            urls=self._urls,
+            connect_media=connect_media,
+        )
+        taken_up = await restore.take_up()
+        if taken_up:
+            self._calls.tasks.spawn(restore.reconcile(), "reconcile")
+        return taken_up
 
     def drain(self) -> None:
         """Take no more calls; those there are go on."""

@@ -39,6 +39,10 @@ class Slots:
             raise CapacityReached(f"the limit of {self._limit} concurrent calls is reached")
         self._holders.add(call_id)
 
+    def hold(self, call_id: str) -> None:
+        """Count a call that there is already, whatever the limit; it goes on all the same."""
+        self._holders.add(call_id)
+
     def release(self, call_id: str) -> None:
         """Give the call's slot back; doing it again changes nothing."""
         self._holders.discard(call_id)

@@ -24,6 +24,9 @@ class MemoryCallStore:
         self._ended: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._by_provider_id: dict[str, str] = {}
 
+    async def open(self) -> None:
+        """Nothing to prepare."""
+
     async def save(self, record: Mapping[str, Any], change: Mapping[str, Any]) -> None:
         """Keep the record as it is now; single changes are not kept."""
         del change

@@ -16,6 +16,7 @@ from voicecall.carriers._stream import (
     StreamMark,
     StreamStopped,
 )
+from voicecall.carriers.plivo.names import CallNames
 from voicecall.carriers.plivo.stream import PlivoDialect, extra_headers
 from voicecall.errors import CodecError
 from voicecall.ports import ULAW_8K, AudioFormat, StreamStart
@@ -122,3 +123,44 @@ def test_only_documented_fields_are_sent(audio: AudioFormat, content_type: str) 
         "name": "utt-7",
     }
     assert orjson.loads(wire.clear) == {"event": "clearAudio", "streamId": STREAM}
+
+
+def start(encoding: str, rate: int, headers: str = "") -> dict[str, Any]:
+    fields = START["start"] | {"mediaFormat": {"encoding": encoding, "sampleRate": rate}}
+    return START | {"start": fields, "extra_headers": headers}
+
+
+@pytest.mark.parametrize(("encoding", "rate"), [("audio/x-alaw", 8000), ("audio/x-mulaw", 16000)])
+def test_audio_that_plivo_does_not_stream_is_an_error(encoding: str, rate: int) -> None:
+    with pytest.raises(CodecError, match="does not stream"):
+        PlivoDialect().read(start(encoding, rate))
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_linear_audio_is_little_endian_at_its_rate(rate: int) -> None:
+    started = PlivoDialect().read(start("audio/x-l16", rate))
+    assert isinstance(started, StreamStart)
+    assert started.audio == AudioFormat("pcm16", rate)
+
+
+def test_a_stream_that_brings_the_calls_other_name_is_known_by_it() -> None:
+    request = "99990000-0000-4000-8000-000000000000"
+    named = start("audio/x-mulaw", 8000, f"request={request.replace('-', '')}")
+    names = CallNames()
+    for dialect in (PlivoDialect(), PlivoDialect(names)):
+        started = dialect.read(named)
+        assert isinstance(started, StreamStart)
+        assert started.provider_call_id == request
+    assert names.call_uuid(request) == CALL
+
+
+def test_another_name_that_is_none_is_an_error() -> None:
+    with pytest.raises(CodecError, match="no UUID"):
+        PlivoDialect().read(start("audio/x-mulaw", 8000, "request=nonsense"))
+
+
+def test_a_stream_without_a_call_stays_without() -> None:
+    anonymous = {"event": "start", "start": {"streamId": STREAM}, "extra_headers": "request=00"}
+    started = PlivoDialect().read(anonymous)
+    assert isinstance(started, StreamStart)
+    assert started.provider_call_id == ""

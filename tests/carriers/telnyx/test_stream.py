@@ -66,7 +66,8 @@ STARTED = StreamStart(STREAM, CALL, ULAW_8K, None, {})
     [
         (CONNECTED, None),
         (START, STARTED),
-        (DTMF, StreamDtmf("1")),
+        (DTMF, StreamDtmf("1", pressed_at_ms=1_767_225_600_000)),
+        (DTMF | {"occurred_at": None}, StreamDtmf("1")),
         (MARK, StreamMark("utt-7")),
         (ERROR, StreamComplaint("100003 malformed_frame: bad")),
         (OLD_ERROR, StreamComplaint("100005 rate_limit_reached: slow down")),
@@ -91,6 +92,20 @@ def test_a_phone_leg_in_a_law_is_heard_in_a_law_and_spoken_to_in_mu_law() -> Non
     assert isinstance(said, StreamStart)
     assert said.audio == ALAW_8K
     assert TelnyxDialect().outgoing(said) == ULAW_8K
+
+
+def test_keys_that_come_out_of_order_say_when_they_were_pressed() -> None:
+    later = DTMF | {"occurred_at": "2026-01-01T00:00:00.250000Z", "dtmf": {"digit": "2"}}
+    said = [TelnyxDialect().read(message) for message in (later, DTMF)]
+    keys = [key for key in said if isinstance(key, StreamDtmf)]
+    assert (
+        "".join(key.digit for key in sorted(keys, key=lambda key: key.pressed_at_ms or 0)) == "12"
+    )
+
+
+def test_a_key_pressed_at_no_time_is_a_codec_error() -> None:
+    with pytest.raises(CodecError, match="occurred_at"):
+        TelnyxDialect().read(DTMF | {"occurred_at": "yesterday"})
 
 
 def test_the_stream_id_stands_beside_the_start_not_in_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,20 +22,36 @@ from voicecall.carriers._stream import (
     text,
 )
 from voicecall.errors import CodecError
-from voicecall.ports import ULAW_8K, AudioFormat, StreamStart
+from voicecall.ports import PCM16_8K, ULAW_8K, AudioFormat, StreamStart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from voicecall.carriers.plivo.names import CallNames
+
+_CONTENT_TYPES = {
+    ULAW_8K: b"audio/x-mulaw",
+    # Little-endian, like everything on the processors that Plivo's own examples are written for.
+    PCM16_8K: b"audio/x-l16",
+    AudioFormat("pcm16", 16000): b"audio/x-l16",
+}
+
 
 class PlivoDialect:
-    """The WebSocket of a bidirectional `<Stream>`."""
+    """The WebSocket of a bidirectional `<Stream>`.
+
+    Args:
+        names: learns what Plivo calls the call, where the stream brings its other name along.
+    """
+
+    def __init__(self, names: CallNames | None = None) -> None:
+        self._names = names
 
     def read(self, message: Mapping[str, Any]) -> StreamMessage | None:
         """What a message other than audio says; unknown events say nothing."""
         match message.get("event"):
             case "start":
-                return _start(message)
+                return self._start(message)
             case "dtmf":
                 return StreamDtmf(digit(mapping(message.get("dtmf"), "dtmf").get("digit")))
             case "playedStream" | "played":
@@ -51,7 +68,7 @@ class PlivoDialect:
     def wording(self, start: StreamStart) -> Wording:
         """How to talk on the stream; `contentType` carries no rate here."""
         stream_id = orjson.dumps(start.stream_id)
-        kind = b"audio/x-l16" if start.audio.encoding == "pcm16" else b"audio/x-mulaw"
+        kind = _CONTENT_TYPES[start.audio]
         rate = b"%d" % start.audio.rate_hz
         return Wording(
             media_head=b'{"event":"playAudio","media":{"contentType":"'
@@ -69,18 +86,38 @@ class PlivoDialect:
         """One content type holds for both directions."""
         return start.audio
 
+    def _start(self, message: Mapping[str, Any]) -> StreamStart:
+        start = mapping(message.get("start"), "start")
+        parameters = extra_headers(message.get("extra_headers"))
+        call_id = start.get("callId")
+        return StreamStart(
+            stream_id=text(start.get("streamId", message.get("streamId")), "streamId"),
+            provider_call_id=self._known_as(
+                call_id if isinstance(call_id, str) else "", parameters
+            ),
+            audio=_audio(start.get("mediaFormat")),
+            token=parameters.get("token"),
+            parameters=parameters,
+        )
 
-def _start(message: Mapping[str, Any]) -> StreamStart:
-    start = mapping(message.get("start"), "start")
-    parameters = extra_headers(message.get("extra_headers"))
-    call_id = start.get("callId")
-    return StreamStart(
-        stream_id=text(start.get("streamId", message.get("streamId")), "streamId"),
-        provider_call_id=call_id if isinstance(call_id, str) else "",
-        audio=audio_format(start.get("mediaFormat"), ULAW_8K),
-        token=parameters.get("token"),
-        parameters=parameters,
-    )
+    def _known_as(self, call_uuid: str, parameters: Mapping[str, str]) -> str:
+        request = parameters.get("request")
+        if not call_uuid or request is None:
+            return call_uuid
+        try:
+            request_uuid = str(uuid.UUID(request))
+        except ValueError as error:
+            raise CodecError("the request that the stream names is no UUID") from error
+        if self._names is None:
+            return request_uuid
+        return self._names.learn(request_uuid, call_uuid)
+
+
+def _audio(media_format: object) -> AudioFormat:
+    audio = audio_format(media_format, ULAW_8K)
+    if audio not in _CONTENT_TYPES:
+        raise CodecError(f"Plivo does not stream {audio.encoding} at {audio.rate_hz} Hz")
+    return audio
 
 
 def extra_headers(value: object) -> dict[str, str]:

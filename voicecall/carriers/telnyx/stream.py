@@ -1,7 +1,8 @@
 """Telnyx media streaming in `rtp` mode: what comes on the socket, and how to answer.
 
 Outgoing audio is coded as the stream was asked for (`stream_bidirectional_codec`), which need not
-be what the phone's leg uses; voicecall asks for PCMU, so that is what it sends.
+be what the phone's leg uses; voicecall asks for PCMU, so that is what it sends. Messages may come
+out of order: media are put in order by `sequence_number`, keys say when they were pressed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from voicecall.carriers._stream import (
     string_map,
     text,
 )
+from voicecall.carriers.telnyx.moment import milliseconds
 from voicecall.ports import ULAW_8K, AudioFormat, StreamStart
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class TelnyxDialect:
             case "start":
                 return _start(message)
             case "dtmf":
-                return StreamDtmf(digit(mapping(message.get("dtmf"), "dtmf").get("digit")))
+                return _dtmf(message)
             case "mark":
                 return StreamMark(
                     text(mapping(message.get("mark"), "mark").get("name"), "mark.name")
@@ -76,6 +78,14 @@ def _start(message: Mapping[str, Any]) -> StreamStart:
         audio=audio_format(start.get("media_format"), ULAW_8K),
         token=parameters.get("token"),
         parameters=parameters,
+    )
+
+
+def _dtmf(message: Mapping[str, Any]) -> StreamDtmf:
+    pressed_at = message.get("occurred_at")
+    return StreamDtmf(
+        digit(mapping(message.get("dtmf"), "dtmf").get("digit")),
+        None if pressed_at is None else milliseconds(pressed_at, "occurred_at"),
     )
 
 

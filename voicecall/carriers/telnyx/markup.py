@@ -1,0 +1,285 @@
+"""What Telnyx is told to do: call commands, as the parameters of REST requests.
+
+Telnyx takes no markup in the answer to a webhook; each instruction is a request of its own. Here
+they are made, as pure values; `client` sends them. Parameters have the vendor package's names,
+which are the documented ones (`from_` for `from`).
+
+A call's `client_state` comes back with each of its webhooks. It carries what a webhook cannot know
+otherwise: our id of the call, who placed it, whether its media are streamed to us, and which turn
+a transcript answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import orjson
+
+from voicecall.call.record import Direction
+from voicecall.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from voicecall.ports import DialRequest
+
+TargetLegs = Literal["self", "opposite", "both"]
+
+MAX_SPEECH_CHARS: Final = 3000
+MAX_DIGITS_ON_ANSWER: Final = 64
+RING_LIMITS_S: Final = (5, 600)
+DURATION_LIMITS_S: Final = (60, 14_400)
+
+_MS_PER_S = 1000
+
+# mp3, the mode that Telnyx assumes, plays whole files only, one a second.
+_STREAM: dict[str, Any] = {
+    "stream_track": "inbound_track",
+    # What the phone's leg negotiated may be a codec we do not speak, such as OPUS.
+    "stream_codec": "PCMU",
+    "stream_bidirectional_mode": "rtp",
+    "stream_bidirectional_codec": "PCMU",
+}
+# `answer` alone has no such parameter; 8000 is what it assumes.
+_STREAM_RATE: dict[str, Any] = {"stream_bidirectional_sampling_rate": 8000}
+# Not a parameter of `start_streaming`.
+_STREAM_IDLE: dict[str, Any] = {"send_silence_when_idle": True}
+
+
+@dataclass(frozen=True, slots=True)
+class TelnyxSettings:
+    """The account and how calls are placed with it.
+
+    Attributes:
+        api_key: secret.
+        connection_id: of the Call Control application.
+        base_url: of the REST API, with its version; None is Telnyx's own.
+        webhook_url: where Telnyx reports calls; None is what the application is set to.
+        voice: speaks where no media are streamed, as `<Provider>.<Model>.<VoiceId>`.
+        language: of that voice and of what callers say, where no media are streamed.
+        transcription_engine: understands callers where no media are streamed.
+        target_legs: who hears streamed audio; None leaves it to Telnyx.
+        detect_machines: whether Telnyx listens for answering machines, which costs extra.
+        max_duration_s: after which Telnyx ends a call even if we are gone; None is its 4 hours.
+    """
+
+    api_key: str = field(repr=False)
+    connection_id: str
+    base_url: str | None = None
+    webhook_url: str | None = None
+    voice: str = "AWS.Polly.Joanna-Neural"
+    language: str = "en-US"
+    transcription_engine: str = "Telnyx"
+    target_legs: TargetLegs | None = None
+    detect_machines: bool = False
+    max_duration_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientState:
+    """What a call's webhooks bring back.
+
+    Attributes:
+        call_id: our id.
+        direction: who placed the call.
+        streams: whether its media are streamed to us.
+        turn_token: the turn that transcripts belong to.
+    """
+
+    call_id: str
+    direction: Direction
+    streams: bool = False
+    turn_token: str | None = None
+
+    def encode(self) -> str:
+        """The state as Telnyx takes it: base64."""
+        fields = {
+            "callId": self.call_id,
+            "direction": self.direction.value,
+            "streams": self.streams,
+            "turnToken": self.turn_token,
+        }
+        return base64.b64encode(orjson.dumps(fields)).decode("ascii")
+
+    @classmethod
+    def decode(cls, encoded: object) -> ClientState | None:
+        """The state that `encode` wrote; None for everything else, such as another program's."""
+        if not isinstance(encoded, str):
+            return None
+        try:
+            fields = orjson.loads(base64.b64decode(encoded, validate=True))
+        except ValueError:
+            return None
+        match fields:
+            case {
+                "callId": str(call_id),
+                "direction": "inbound" | "outbound" as direction,
+                "streams": bool(streams),
+                "turnToken": str() | None as token,
+            }:
+                return cls(call_id, Direction(direction), streams, token)
+            case _:
+                return None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One instruction about a call that exists.
+
+    Attributes:
+        action: the method of the vendor package's `calls.actions` that sends it.
+        parameters: its keyword arguments.
+    """
+
+    action: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def dial(settings: TelnyxSettings, request: DialRequest) -> dict[str, Any]:
+    """The parameters of the request that places a call.
+
+    Raises:
+        InvalidRequest: something is asked for that Telnyx cannot do.
+    """
+    streams = request.stream_url is not None
+    state = ClientState(request.call_id, Direction.OUTBOUND, streams)
+    parameters: dict[str, Any] = {
+        "connection_id": settings.connection_id,
+        "from_": request.from_number,
+        "to": request.to,
+        "timeout_secs": _within(RING_LIMITS_S, math.ceil(request.ring_timeout_ms / _MS_PER_S)),
+        # Otherwise Telnyx rings on by other routes after that time.
+        "retry_on_timeout": False,
+        "client_state": state.encode(),
+        "command_id": request.call_id,
+        **_webhook(settings),
+    }
+    if settings.max_duration_s is not None:
+        parameters["time_limit_secs"] = _within(DURATION_LIMITS_S, settings.max_duration_s)
+    if settings.detect_machines:
+        parameters["answering_machine_detection"] = "detect"
+    if request.dtmf_sequence:
+        parameters["send_digits_on_answer"] = _digits_on_answer(request)
+    if request.stream_url is not None:
+        parameters |= _stream(settings, request.stream_url) | _STREAM_RATE | _STREAM_IDLE
+    return parameters
+
+
+def answer(settings: TelnyxSettings, call_id: str, stream_url: str | None) -> Command:
+    """Pick up an inbound call, with its media streamed to `stream_url` where there is one."""
+    state = ClientState(call_id, Direction.INBOUND, stream_url is not None)
+    parameters: dict[str, Any] = {
+        "client_state": state.encode(),
+        # Repeating the command, after an error that leaves open what happened, is harmless.
+        "command_id": f"{call_id}-answer",
+        **_webhook(settings),
+    }
+    if stream_url is not None:
+        parameters |= _stream(settings, stream_url) | _STREAM_IDLE
+    return Command("answer", parameters)
+
+
+def stream(settings: TelnyxSettings, state: ClientState, stream_url: str) -> Command:
+    """Stream the media of a call that is answered already."""
+    parameters = _stream(settings, stream_url) | _STREAM_RATE
+    return Command("start_streaming", parameters | {"client_state": state.encode()})
+
+
+def speak(settings: TelnyxSettings, text: str) -> list[Command]:
+    """Say `text` after what is being said, in as many pieces as Telnyx needs."""
+    return [
+        Command(
+            "speak",
+            {
+                "payload": piece,
+                # Text is never read as SSML: a caller's words may come back in it.
+                "payload_type": "text",
+                "voice": settings.voice,
+                "language": settings.language,
+            },
+        )
+        for piece in pieces(text)
+    ]
+
+
+def stop_speaking() -> Command:
+    """Say nothing of what is queued, and cut what is being said."""
+    return Command("stop_playback", {"stop": "all"})
+
+
+def listen(settings: TelnyxSettings, state: ClientState) -> Command:
+    """Transcribe what the caller says; transcripts bring `state` back."""
+    engine = settings.transcription_engine
+    # Engines know languages without a country, which voices want.
+    language = settings.language.partition("-")[0]
+    return Command(
+        "start_transcription",
+        {
+            "transcription_engine": engine,
+            "transcription_engine_config": {"transcription_engine": engine, "language": language},
+            "transcription_tracks": "inbound",
+            "client_state": state.encode(),
+        },
+    )
+
+
+def stop_listening() -> Command:
+    """End the transcription."""
+    return Command("stop_transcription")
+
+
+def update_state(state: ClientState) -> Command:
+    """Have the call's webhooks bring back `state` from now on."""
+    return Command("update_client_state", {"client_state": state.encode()})
+
+
+def keys(digits: str) -> Command:
+    """Send key tones."""
+    return Command("send_dtmf", {"digits": digits})
+
+
+def hang_up() -> Command:
+    """End the call."""
+    return Command("hangup")
+
+
+def pieces(text: str, limit: int = MAX_SPEECH_CHARS) -> list[str]:
+    """`text` in pieces of at most `limit` characters, cut between words where there are any."""
+    parts: list[str] = []
+    rest = text.strip()
+    while len(rest) > limit:
+        cut = rest.rfind(" ", 1, limit + 1)
+        end = cut if cut > 0 else limit
+        parts.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    return [*parts, rest] if rest else parts
+
+
+def _stream(settings: TelnyxSettings, url: str) -> dict[str, Any]:
+    legs = settings.target_legs
+    where = {} if legs is None else {"stream_bidirectional_target_legs": legs}
+    return {"stream_url": url, **_STREAM, **where}
+
+
+def _webhook(settings: TelnyxSettings) -> dict[str, Any]:
+    if settings.webhook_url is None:
+        return {}
+    return {"webhook_url": settings.webhook_url, "webhook_url_method": "POST"}
+
+
+def _digits_on_answer(request: DialRequest) -> str:
+    digits = request.dtmf_sequence or ""
+    if len(digits) > MAX_DIGITS_ON_ANSWER:
+        raise InvalidRequest(
+            f"Telnyx sends at most {MAX_DIGITS_ON_ANSWER} keys when a call is answered",
+            call_id=request.call_id,
+        )
+    return digits
+
+
+def _within(limits: tuple[int, int], value: int) -> int:
+    low, high = limits
+    return min(max(value, low), high)
