@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from benchmarks.load import machine
 from benchmarks.load.process import Usage, allow_files, usage
 from benchmarks.load.server import Server
-from benchmarks.load.target import reference
+from benchmarks.load.target import DIALECTS, reference
 from benchmarks.peers.environment import compiled
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Load:
         arrivals: more callers who come when the window begins.
         burst_s: time in which the arrivals come or, without any, all callers.
         path: of the upgrade request.
+        dialect: what the callers talk, and the server has to: a name in `target.DIALECTS`.
         sound: what the server sends, so that skipped and repeated frames are found; `any` is not
             checked.
         server_core, generator_core: the only CPU core of each; None for all.
@@ -81,6 +82,7 @@ class Load:
     arrivals: int = 0
     burst_s: float = 0.0
     path: str = "/voice/stream"
+    dialect: str = "twilio"
     sound: Sound = "tone"
     server_core: int | None = 0
     generator_core: int | None = 1
@@ -91,6 +93,8 @@ class Load:
             raise ValueError("at least one stream and a window of a second are needed")
         if not 0 <= self.helped < 1:
             raise ValueError("the helper's share of the streams is less than all of them")
+        if self.dialect not in DIALECTS:
+            raise ValueError(f"the callers talk one of the dialects {', '.join(DIALECTS)}")
         if self.connect_rate <= 0 or self.burst_s < 0:
             raise ValueError("callers have to come at some rate")
         if self.arrivals and not 0 < self.burst_s < self.seconds:
@@ -140,6 +144,7 @@ def _options(load: Load, port: int) -> list[str]:
     options = {
         "port": port,
         "path": load.path,
+        "dialect": load.dialect,
         "streams": load.streams,
         "arrivals": load.arrivals,
         "connect-interval-us": load.connect_interval_us,
@@ -349,6 +354,7 @@ def add_load_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", dest=field_name, type=kind, default=default, help=f"{text} ({default})"
         )
+    parser.add_argument("--dialect", choices=tuple(DIALECTS), default="twilio", help="of callers")
     parser.add_argument("--sound", choices=("tone", "tts", "echo", "any"), default="tone")
     parser.add_argument("--server-core", type=int, default=0, help="-1 for all")
     parser.add_argument("--generator-core", type=int, default=1, help="-1 for all")

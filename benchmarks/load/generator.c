@@ -1,4 +1,4 @@
-/* Callers for a media plane, in the dialect of Twilio Media Streams, cheap enough that one core holds
+/* Callers for a media plane, in the dialect of Twilio, Telnyx or Plivo, cheap enough that one core holds
  * thousands of them. Each caller sends 20 ms of mu-law every 20 ms on an absolute schedule and has a
  * player that says whether what comes back was there when it was needed.
  *
@@ -10,6 +10,8 @@
  *   Helper    carrying messages through TCP takes this program longer than reading them takes a good
  *             server. So a part of the callers may be served by a second process on the server's core,
  *             which goes first there: harder for the server, never easier.
+ *   Dialects  are a table of functions that write messages and of what the server's are called; an
+ *             audio message costs one look into it each way.
  *   Honesty   arrival is read from the clock just before the socket is, so that delays of the
  *             generator count against the server, and its own lateness is measured and reported.
  *
@@ -118,7 +120,7 @@ static int64_t histogram_at(const struct histogram *h, double share)
 /* What one group of callers heard within the window. */
 struct tally {
     uint64_t messages, frames, late, overdue, gaps, longest_gap;
-    uint64_t missing, repeated, unknown, clears, marks;
+    uint64_t missing, repeated, unknown, clears, marks, marks_returned;
     struct histogram lateness, round_trip;
 };
 
@@ -170,7 +172,24 @@ struct caller {
     int64_t frames, rate_frames[2], rate_ns[2];
 };
 
+/* How a carrier talks. */
+struct dialect {
+    const char *name;
+    /* What a caller sends. Each writes a message to `at` and gives its end; `messages` and `chunks`
+     * count it already. */
+    char *(*greeting)(char *at, const struct caller *c);           /* NULL when there is none */
+    char *(*start)(char *at, const struct caller *c);
+    char *(*media)(char *at, const struct caller *c);
+    char *(*mark)(char *at, const struct caller *c, const struct mark *mark);
+    char *(*stop)(char *at, const struct caller *c);               /* NULL when there is none */
+    void (*cleared)(struct caller *c);                             /* answers a clear */
+    /* What the server's messages are called, and the key that only a caller's have. */
+    struct word { const char *text; size_t length; } play, place_mark, clear, numbered;
+};
+#define WORD(literal) {literal, sizeof literal - 1}
+
 static struct options {
+    const struct dialect *dialect;
     const char *path, *reference;
     int port, streams, arrivals, cpu, helped, helper_cpu;
     bool echo;
@@ -413,9 +432,9 @@ static char *put(char *at, const char *text, size_t length)
 }
 #define PUT(at, literal) put(at, literal, sizeof literal - 1)
 
-static char *put_number(char *at, uint32_t number)
+static char *put_number(char *at, uint64_t number)
 {
-    char digits[10];
+    char digits[20];
     int count = 0;
     do
         digits[count++] = (char)('0' + number % 10);
@@ -425,21 +444,100 @@ static char *put_number(char *at, uint32_t number)
     return at;
 }
 
-static char *put_sid(char *at, uint32_t number)
+static char *put_hex(char *at, uint32_t number)
 {
-    at = PUT(at, "MZ");
-    for (int shift = 124; shift >= 0; shift -= 4)
-        *at++ = "0123456789abcdef"[shift < 32 ? number >> shift & 15 : 0];
+    for (int shift = 28; shift >= 0; shift -= 4)
+        *at++ = "0123456789abcdef"[number >> shift & 15];
     return at;
+}
+/* A caller's own: the last eight digits are its number. */
+#define PUT_ID(at, literal, c) put_hex(PUT(at, literal), (c)->number)
+
+/* A frame's number in its first three octets, so that an echo is recognised. */
+static char *put_payload(char *at, const struct caller *c)
+{
+    uint32_t id = (c->chunks - 1) % IDENTITIES;
+    for (int shift = 18; shift >= 0; shift -= 6)
+        *at++ = base64_chars[id >> shift & 63];
+    return put(at, payload_tail, sizeof payload_tail);
+}
+
+static bool send_text(struct caller *c, char *(*word)(char *at, const struct caller *c))
+{
+    char message[MESSAGE_MAX];
+    return send_frame(c, TEXT, message, (size_t)(word(message, c) - message));
 }
 
 static void send_media(struct caller *c, int64_t slot_ns, int64_t now_ns)
 {
     char message[MESSAGE_MAX];
-    char *at = message;
-    uint32_t id = c->chunks % IDENTITIES;
+    if (c->sent_ns)
+        c->sent_ns[c->chunks % ROUND_TRIPS] = now_ns;
     c->chunks++;
     c->messages++;
+    size_t length = (size_t)(options.dialect->media(message, c) - message);
+    if (send_frame(c, TEXT, message, length))
+        media_sent++;
+    else
+        media_dropped++;
+    if (in_window) {
+        window_sent++;
+        window_octets_sent += length;
+        histogram_add(&send_lateness, now_ns - slot_ns, 1);
+    }
+}
+
+static void send_start(struct caller *c)
+{
+    if (options.dialect->greeting && !send_text(c, options.dialect->greeting))
+        return;
+    c->messages = 1;
+    send_text(c, options.dialect->start);
+}
+
+static void echo_marks(struct caller *c, int64_t until_ns)
+{
+    while (c->state == OPEN && c->mark_count && c->marks[c->first_mark].due_ns <= until_ns) {
+        const struct mark *mark = &c->marks[c->first_mark];
+        char message[MESSAGE_MAX];
+        c->messages++;
+        size_t length = (size_t)(options.dialect->mark(message, c, mark) - message);
+        c->first_mark = (c->first_mark + 1) % MARKS_MAX;
+        c->mark_count--;
+        if (send_frame(c, TEXT, message, length))
+            tallies[c->cohort].marks_returned += in_window;
+    }
+}
+
+/* --- dialects --- */
+
+#define ZEROS "000000000000000000000000"
+
+/* Twilio Media Streams: numbers are texts, and the marks that a clear overtakes come back. */
+
+#define TWILIO_ID "MZ" ZEROS
+#define TWILIO_CALL "\"callSid\":\"CA" ZEROS
+#define TWILIO_ACCOUNT "\"accountSid\":\"AC" ZEROS "00000000\""
+
+static char *twilio_greeting(char *at, const struct caller *c)
+{
+    (void)c;
+    return PUT(at, "{\"event\":\"connected\",\"protocol\":\"Call\",\"version\":\"1.0.0\"}");
+}
+
+static char *twilio_start(char *at, const struct caller *c)
+{
+    at = PUT(at, "{\"event\":\"start\",\"sequenceNumber\":\"1\",\"start\":{" TWILIO_ACCOUNT);
+    at = PUT_ID(at, ",\"streamSid\":\"" TWILIO_ID, c);
+    at = PUT_ID(at, "\"," TWILIO_CALL, c);
+    at = PUT(at, "\",\"tracks\":[\"inbound\"],\"mediaFormat\":{\"encoding\":\"audio/x-mulaw\","
+                 "\"sampleRate\":8000,\"channels\":1},\"customParameters\":{}}");
+    at = PUT_ID(at, ",\"streamSid\":\"" TWILIO_ID, c);
+    return PUT(at, "\"}");
+}
+
+static char *twilio_media(char *at, const struct caller *c)
+{
     at = PUT(at, "{\"event\":\"media\",\"sequenceNumber\":\"");
     at = put_number(at, c->messages);
     at = PUT(at, "\",\"media\":{\"track\":\"inbound\",\"chunk\":\"");
@@ -447,53 +545,174 @@ static void send_media(struct caller *c, int64_t slot_ns, int64_t now_ns)
     at = PUT(at, "\",\"timestamp\":\"");
     at = put_number(at, c->chunks * 20);
     at = PUT(at, "\",\"payload\":\"");
-    for (int shift = 18; shift >= 0; shift -= 6)
-        *at++ = base64_chars[id >> shift & 63];
-    at = put(at, payload_tail, sizeof payload_tail);
-    at = PUT(at, "\"},\"streamSid\":\"");
-    at = put_sid(at, c->number);
-    at = PUT(at, "\"}");
-    if (c->sent_ns)
-        c->sent_ns[id % ROUND_TRIPS] = now_ns;
-    if (send_frame(c, TEXT, message, (size_t)(at - message)))
-        media_sent++;
-    else
-        media_dropped++;
-    if (in_window) {
-        window_sent++;
-        window_octets_sent += (uint64_t)(at - message);
-        histogram_add(&send_lateness, now_ns - slot_ns, 1);
-    }
+    at = put_payload(at, c);
+    at = PUT_ID(at, "\"},\"streamSid\":\"" TWILIO_ID, c);
+    return PUT(at, "\"}");
 }
 
-static void send_start(struct caller *c)
+static char *twilio_mark(char *at, const struct caller *c, const struct mark *mark)
 {
-    static const char connected[] = "{\"event\":\"connected\",\"protocol\":\"Call\",\"version\":\"1.0.0\"}";
-    char message[MESSAGE_MAX], sid[35] = "";
-    put_sid(sid, c->number);
-    int length = snprintf(message, sizeof message,
-        "{\"event\":\"start\",\"sequenceNumber\":\"1\",\"start\":{\"accountSid\":\"AC%032d\","
-        "\"streamSid\":\"%s\",\"callSid\":\"CA%s\",\"tracks\":[\"inbound\"],\"mediaFormat\":"
-        "{\"encoding\":\"audio/x-mulaw\",\"sampleRate\":8000,\"channels\":1},"
-        "\"customParameters\":{}},\"streamSid\":\"%s\"}", 0, sid, sid + 2, sid);
-    c->messages = 1;
-    if (send_frame(c, TEXT, connected, sizeof connected - 1))
-        send_frame(c, TEXT, message, (size_t)length);
+    at = PUT(at, "{\"event\":\"mark\",\"sequenceNumber\":\"");
+    at = put_number(at, c->messages);
+    at = PUT_ID(at, "\",\"streamSid\":\"" TWILIO_ID, c);
+    at = PUT(at, "\",\"mark\":{\"name\":\"");
+    at = put(at, mark->name, mark->length);
+    return PUT(at, "\"}}");
 }
 
-static void echo_marks(struct caller *c, int64_t until_ns)
+static char *twilio_stop(char *at, const struct caller *c)
 {
-    while (c->state == OPEN && c->mark_count && c->marks[c->first_mark].due_ns <= until_ns) {
-        const struct mark *mark = &c->marks[c->first_mark];
-        char message[MESSAGE_MAX], sid[35] = "";
-        put_sid(sid, c->number);
-        int length = snprintf(message, sizeof message,
-            "{\"event\":\"mark\",\"sequenceNumber\":\"%u\",\"streamSid\":\"%s\",\"mark\":{\"name\":\"%.*s\"}}",
-            ++c->messages, sid, (int)mark->length, mark->name);
-        c->first_mark = (c->first_mark + 1) % MARKS_MAX;
-        c->mark_count--;
-        send_frame(c, TEXT, message, (size_t)length);
-    }
+    at = PUT(at, "{\"event\":\"stop\",\"sequenceNumber\":\"");
+    at = put_number(at, c->messages);
+    at = PUT_ID(at, "\",\"streamSid\":\"" TWILIO_ID, c);
+    at = PUT_ID(at, "\",\"stop\":{" TWILIO_ACCOUNT "," TWILIO_CALL, c);
+    return PUT(at, "\"}}");
+}
+
+static void return_marks(struct caller *c)
+{
+    echo_marks(c, INT64_MAX);
+}
+
+/* Telnyx media streaming in `rtp` mode: the same with other names. */
+
+#define TELNYX_ID "\"stream_id\":\"2f1c0000-0000-4000-8000-0000"
+#define TELNYX_CALL "\"user_id\":\"00000000-0000-4000-8000-000000000000\",\"call_control_id\":\"v3:"
+
+static char *telnyx_greeting(char *at, const struct caller *c)
+{
+    (void)c;
+    return PUT(at, "{\"event\":\"connected\",\"version\":\"1.0.0\"}");
+}
+
+/* All of its messages begin alike, behind `event`. */
+static char *telnyx_head(char *at, const struct caller *c)
+{
+    at = PUT(at, ",\"sequence_number\":\"");
+    at = put_number(at, c->messages);
+    return PUT_ID(at, "\"," TELNYX_ID, c);
+}
+
+static char *telnyx_start(char *at, const struct caller *c)
+{
+    at = telnyx_head(PUT(at, "{\"event\":\"start\""), c);
+    at = PUT_ID(at, "\",\"start\":{" TELNYX_CALL, c);
+    return PUT(at, "\",\"call_session_id\":\"00000000-0000-4000-8000-000000000000\",\"from\":\"\",\"to\":\"\","
+                   "\"tags\":[],\"media_format\":{\"encoding\":\"PCMU\",\"sample_rate\":8000,\"channels\":1}}}");
+}
+
+static char *telnyx_media(char *at, const struct caller *c)
+{
+    at = telnyx_head(PUT(at, "{\"event\":\"media\""), c);
+    at = PUT(at, "\",\"media\":{\"track\":\"inbound\",\"chunk\":\"");
+    at = put_number(at, c->chunks);
+    at = PUT(at, "\",\"timestamp\":\"");
+    at = put_number(at, c->chunks * 20);
+    at = PUT(at, "\",\"payload\":\"");
+    at = put_payload(at, c);
+    return PUT(at, "\"}}");
+}
+
+static char *telnyx_mark(char *at, const struct caller *c, const struct mark *mark)
+{
+    at = telnyx_head(PUT(at, "{\"event\":\"mark\""), c);
+    at = PUT(at, "\",\"mark\":{\"name\":\"");
+    at = put(at, mark->name, mark->length);
+    return PUT(at, "\"}}");
+}
+
+static char *telnyx_stop(char *at, const struct caller *c)
+{
+    at = telnyx_head(PUT(at, "{\"event\":\"stop\""), c);
+    at = PUT_ID(at, "\",\"stop\":{" TELNYX_CALL, c);
+    return PUT(at, "\"}}");
+}
+
+/* Plivo audio streaming: no greeting and no stop, counts are numbers, time is that of the day, and
+ * what a clear overtakes is never heard of again. */
+
+#define PLIVO_ID "\"streamId\":\"3a7e0000-0000-4000-8000-0000"
+#define PLIVO_CALL "\"callId\":\"5b920000-0000-4000-8000-0000"
+
+static uint64_t epoch_ms;              /* when CLOCK_MONOTONIC was 0 */
+
+static char *plivo_head(char *at, const struct caller *c)
+{
+    at = PUT(at, ",\"sequenceNumber\":");
+    at = put_number(at, c->messages);
+    return PUT_ID(at, "," PLIVO_ID, c);
+}
+
+static char *plivo_start(char *at, const struct caller *c)
+{
+    at = PUT_ID(at, "{\"event\":\"start\",\"sequenceNumber\":1,\"start\":{" PLIVO_CALL, c);
+    at = PUT_ID(at, "\"," PLIVO_ID, c);
+    return PUT(at, "\",\"accountId\":\"MA000000000000000000\",\"tracks\":[\"inbound\"],\"mediaFormat\":"
+                   "{\"encoding\":\"audio/x-mulaw\",\"sampleRate\":8000}},\"extra_headers\":\"\"}");
+}
+
+static char *plivo_media(char *at, const struct caller *c)
+{
+    at = plivo_head(PUT(at, "{\"event\":\"media\""), c);
+    at = PUT(at, "\",\"media\":{\"track\":\"inbound\",\"timestamp\":\"");
+    at = put_number(at, epoch_ms + (uint64_t)(c->dialled_ns / MS_NS) + c->chunks * 20);
+    at = PUT(at, "\",\"chunk\":");
+    at = put_number(at, c->chunks);
+    at = PUT(at, ",\"payload\":\"");
+    at = put_payload(at, c);
+    return PUT(at, "\"},\"extra_headers\":\"\"}");
+}
+
+static char *plivo_mark(char *at, const struct caller *c, const struct mark *mark)
+{
+    at = plivo_head(PUT(at, "{\"event\":\"playedStream\""), c);
+    at = PUT(at, "\",\"name\":\"");
+    at = put(at, mark->name, mark->length);
+    return PUT(at, "\"}");
+}
+
+static char *plivo_cleared(char *at, const struct caller *c)
+{
+    at = plivo_head(PUT(at, "{\"event\":\"clearedAudio\""), c);
+    return PUT(at, "\"}");
+}
+
+static void forget_marks(struct caller *c)
+{
+    c->mark_count = 0;
+    c->messages++;
+    send_text(c, plivo_cleared);
+}
+
+static const struct dialect dialects[] = {
+    {.name = "twilio", .greeting = twilio_greeting, .start = twilio_start, .media = twilio_media,
+     .mark = twilio_mark, .stop = twilio_stop, .cleared = return_marks,
+     .play = WORD("media"), .place_mark = WORD("mark"), .clear = WORD("clear"),
+     .numbered = WORD("\"sequenceNumber\"")},
+    {.name = "telnyx", .greeting = telnyx_greeting, .start = telnyx_start, .media = telnyx_media,
+     .mark = telnyx_mark, .stop = telnyx_stop, .cleared = return_marks,
+     .play = WORD("media"), .place_mark = WORD("mark"), .clear = WORD("clear"),
+     .numbered = WORD("\"sequence_number\"")},
+    {.name = "plivo", .greeting = NULL, .start = plivo_start, .media = plivo_media,
+     .mark = plivo_mark, .stop = NULL, .cleared = forget_marks,
+     .play = WORD("playAudio"), .place_mark = WORD("checkpoint"), .clear = WORD("clearAudio"),
+     .numbered = WORD("\"sequenceNumber\"")},
+};
+
+/* NULL when nobody talks so. */
+static const struct dialect *dialect_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof dialects / sizeof *dialects; i++)
+        if (!strcmp(dialects[i].name, name))
+            return &dialects[i];
+    return NULL;
+}
+
+static void note_epoch(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    epoch_ms = (uint64_t)((now.tv_sec * S_NS + now.tv_nsec - clock_ns()) / MS_NS);
 }
 
 /* --- identity of frames --- */
@@ -702,18 +921,24 @@ static void on_clear(struct caller *c)
     c->part_octets = 0;
     c->expected_id = -1;
     tallies[c->cohort].clears += in_window;
-    echo_marks(c, INT64_MAX);
+    options.dialect->cleared(c);
+}
+
+static bool is_word(const char *text, size_t length, const struct word *word)
+{
+    return length == word->length && !memcmp(text, word->text, length);
 }
 
 /* False when it breaks the dialect. */
 static bool on_message(struct caller *c, const char *message, size_t length, int64_t now_ns)
 {
+    const struct dialect *dialect = options.dialect;
     static unsigned char audio[INBOX_OCTETS];
     size_t size;
     const char *text = text_of(message, length, "\"event\"", &size);
     if (!text)
         return false;
-    if (size == 5 && !memcmp(text, "media", 5)) {
+    if (is_word(text, size, &dialect->play)) {
         text = text_of(message, length, "\"payload\"", &size);
         ssize_t octets = text ? decode_base64(text, size, audio) : -1;
         if (octets >= 0)
@@ -721,13 +946,14 @@ static bool on_message(struct caller *c, const char *message, size_t length, int
         return octets >= 0;
     }
     /* An echo server sends marks back that the caller has sent itself; only a player answers. */
-    if (size == 4 && !memcmp(text, "mark", 4) && !memmem(message, length, "\"sequenceNumber\"", 16)) {
+    if (is_word(text, size, &dialect->place_mark)
+        && !memmem(message, length, dialect->numbered.text, dialect->numbered.length)) {
         text = text_of(message, length, "\"name\"", &size);
         if (text)
             keep_mark(c, text, size, now_ns);
         return text != NULL;
     }
-    if (size == 5 && !memcmp(text, "clear", 5))
+    if (is_word(text, size, &dialect->clear))
         on_clear(c);
     return true;
 }
@@ -1088,9 +1314,11 @@ static void print_tally(enum cohort cohort)
            (unsigned long long)t->frames, (unsigned long long)late, (unsigned long long)t->overdue,
            due ? 1 - (double)late / (double)due : 0.0, (unsigned long long)t->gaps,
            (unsigned long long)t->longest_gap * 20);
-    printf("\"missing\":%llu,\"repeated\":%llu,\"unknown\":%llu,\"clears\":%llu,\"marks\":%llu,",
+    printf("\"missing\":%llu,\"repeated\":%llu,\"unknown\":%llu,\"clears\":%llu,\"marks\":%llu,"
+           "\"marksReturned\":%llu,",
            (unsigned long long)t->missing, (unsigned long long)t->repeated,
-           (unsigned long long)t->unknown, (unsigned long long)t->clears, (unsigned long long)t->marks);
+           (unsigned long long)t->unknown, (unsigned long long)t->clears, (unsigned long long)t->marks,
+           (unsigned long long)t->marks_returned);
     print_rate_error(cohort);
     print_quantiles("latenessMs", &t->lateness);
     printf(",");
@@ -1130,14 +1358,10 @@ static void say_goodbye(void)
     int64_t end_ns = clock_ns() + GOODBYE_NS;
     for (int i = 0; i < caller_count; i++) {
         struct caller *c = &callers[i];
-        char message[MESSAGE_MAX], sid[35] = "";
         if (!is_mine(c) || c->state != OPEN)
             continue;
-        put_sid(sid, c->number);
-        int length = snprintf(message, sizeof message,
-            "{\"event\":\"stop\",\"sequenceNumber\":\"%u\",\"streamSid\":\"%s\",\"stop\":"
-            "{\"accountSid\":\"AC%032d\",\"callSid\":\"CA%s\"}}", ++c->messages, sid, 0, sid + 2);
-        if (send_frame(c, TEXT, message, (size_t)length))
+        c->messages++;
+        if (!options.dialect->stop || send_text(c, options.dialect->stop))
             send_frame(c, CLOSE, going_away, sizeof going_away);
     }
     while (open_callers() && clock_ns() < end_ns)
@@ -1176,6 +1400,7 @@ static void tally_merge(struct tally *t, const struct tally *from)
     t->unknown += from->unknown;
     t->clears += from->clears;
     t->marks += from->marks;
+    t->marks_returned += from->marks_returned;
     histogram_merge(&t->lateness, &from->lateness);
     histogram_merge(&t->round_trip, &from->round_trip);
 }
@@ -1241,9 +1466,11 @@ static void read_options(int argc, char **argv)
         {"port", 1, 0, 'p'}, {"path", 1, 0, 'P'}, {"streams", 1, 0, 'n'}, {"arrivals", 1, 0, 'a'},
         {"connect-interval-us", 1, 0, 'c'}, {"arrival-interval-us", 1, 0, 'i'},
         {"warmup-ms", 1, 0, 'w'}, {"window-ms", 1, 0, 's'}, {"reference", 1, 0, 'r'},
-        {"echo", 0, 0, 'e'}, {"cpu", 1, 0, 'u'}, {"helped", 1, 0, 'h'}, {"helper-cpu", 1, 0, 'H'},
+        {"dialect", 1, 0, 'd'}, {"echo", 0, 0, 'e'}, {"cpu", 1, 0, 'u'}, {"helped", 1, 0, 'h'},
+        {"helper-cpu", 1, 0, 'H'},
         {0, 0, 0, 0},
     };
+    options.dialect = dialect_named("twilio");
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         long long number = optarg ? atoll(optarg) : 0;
         switch (option) {
@@ -1256,6 +1483,7 @@ static void read_options(int argc, char **argv)
         case 'w': options.warmup_ns = number * MS_NS; break;
         case 's': options.window_ns = number * MS_NS; break;
         case 'r': options.reference = optarg; break;
+        case 'd': options.dialect = dialect_named(optarg); break;
         case 'e': options.echo = true; break;
         case 'u': options.cpu = (int)number; break;
         case 'h': options.helped = (int)number; break;
@@ -1263,9 +1491,9 @@ static void read_options(int argc, char **argv)
         default: exit(2);
         }
     }
-    if (options.port <= 0 || options.port > 65535 || options.streams < 1 || options.arrivals < 0
+    if (!options.dialect || options.port <= 0 || options.port > 65535 || options.streams < 1 || options.arrivals < 0
         || options.helped < 0 || options.helped >= options.streams || options.window_ns < FRAME_NS || strlen(options.path) > 512) {
-        fprintf(stderr, "generator: a port, at least one stream and a window are needed\n");
+        fprintf(stderr, "generator: a port, a dialect, at least one stream and a window are needed\n");
         exit(2);
     }
 }
@@ -1318,6 +1546,7 @@ int main(int argc, char **argv)
     struct rusage before, after;
     read_options(argc, argv);
     make_payload();
+    note_epoch();
     if (options.reference)
         load_reference(options.reference);
     make_callers();

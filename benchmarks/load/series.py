@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from benchmarks.load import machine, report
 from benchmarks.load.compare import Contestant, measure_in_turn
 from benchmarks.load.generate import Load, run_program
+from benchmarks.load.target import DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +35,10 @@ Mode = Literal["tone", "tts", "echo"]
 
 
 def _ours(mode: Mode, load: Load, options: str = "") -> Contestant:
-    command = f"python -m benchmarks.load.target --port {{port}} --mode {mode} {options}".rstrip()
-    return Contestant(command, replace(load, sound=mode))
+    command = f"python -m benchmarks.load.target --port {{port}} --mode {mode}"
+    if load.dialect != "twilio":
+        command += f" --dialect {load.dialect}"
+    return Contestant(f"{command} {options}".rstrip(), replace(load, sound=mode))
 
 
 def _peer(name: str, streams: int) -> Contestant:
@@ -66,10 +69,14 @@ SERIES: dict[str, Member] = {
             "3000 streams": _ours("tone", Load(streams=3000, helped=0.2)),
         },
     ),
+    "dialects": Member(
+        "Does it matter which carrier is at the other end of the sockets?",
+        {name: _ours("tone", Load(streams=1000, dialect=name)) for name in DIALECTS},
+    ),
     "peers": Member(
         "What do others carry? Two counts each, around their limit.",
         {
-            "voicecall": _ours("tone", Load(streams=2200)),
+            "voicecall 3000": _ours("tone", Load(streams=3000, helped=0.2)),
             "c_epoll 1900": _peer("c_epoll", 1900),
             "c_epoll 2500": _peer("c_epoll", 2500),
             "picows 1200": _peer("picows_echo", 1200),

@@ -1,9 +1,10 @@
 """The real media plane as a load target: caps lifted, no speech engines, any call id welcome.
 
-    python -m benchmarks.load.target --port 3335 [--mode tone|tts|echo] [--lead-ms 160] [--group 0]
+    python -m benchmarks.load.target --port 3335 [--mode tone|tts|echo]
+        [--dialect twilio|telnyx|plivo] [--lead-ms 160] [--group 0]
 
-Connect to `ws://127.0.0.1:PORT/voice/stream` in the Twilio dialect, without a token. In every mode
-all audio that comes in goes through the jitter buffer and is decoded to PCM16. What goes out:
+Connect to `ws://127.0.0.1:PORT/voice/stream` in that dialect, without a token. In every mode all
+audio that comes in goes through the jitter buffer and is decoded to PCM16. What goes out:
 
 tone    endless mu-law audio, prepared once for all legs, through the playout of a call
 tts     the same from 24 kHz PCM, resampled and encoded for each leg and utterance
@@ -27,6 +28,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
+from voicecall.carriers.plivo.stream import PlivoDialect
+from voicecall.carriers.telnyx.stream import TelnyxDialect
 from voicecall.carriers.twilio.stream import TwilioDialect
 from voicecall.clock import SystemClock
 from voicecall.isolation.garbage import GarbagePolicy
@@ -37,11 +40,17 @@ from voicecall.metrics import Reading
 from voicecall.ports import ULAW_8K, AudioFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from voicecall.carriers._stream import Dialect
     from voicecall.media.playout import SpokenUtterance
     from voicecall.ports import AudioPath, StreamStart
 
+DIALECTS: Final[Mapping[str, Callable[[], Dialect]]] = {
+    "twilio": TwilioDialect,
+    "telnyx": TelnyxDialect,
+    "plivo": PlivoDialect,
+}
 UNLIMITED = 1 << 20
 LOOP_S = 10
 UTTERANCE_S = 3
@@ -66,6 +75,10 @@ def tone_pcm(rate_hz: int, seconds: int) -> bytes:
 
 class OpenDoor:
     """Believes every socket: its call is the one it names."""
+
+    def url_for(self, token: str | None) -> str:
+        """No carrier is told a URL."""
+        return token or ""
 
     def call_for(self, token: str) -> str | None:
         """No token is known here; sockets come without one."""
@@ -208,7 +221,8 @@ async def serve(options: argparse.Namespace) -> None:
         group=options.group,
     )
     gate = LoadGate(speaker(options.mode))
-    server = MediaServer(settings, dialect=TwilioDialect(), door=OpenDoor(), gate=gate, clock=clock)
+    dialect = DIALECTS[options.dialect]()
+    server = MediaServer(settings, dialect=dialect, door=OpenDoor(), gate=gate, clock=clock)
     port = await server.listen("127.0.0.1", options.port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -218,7 +232,8 @@ async def serve(options: argparse.Namespace) -> None:
     )
     garbage = GarbagePolicy(clock)
     garbage.start()
-    print(json.dumps({"pid": os.getpid(), "port": port, "mode": options.mode}), flush=True)
+    chosen = {"mode": options.mode, "dialect": options.dialect}
+    print(json.dumps({"pid": os.getpid(), "port": port} | chosen), flush=True)
     await stop.wait()
     for call in tuple(gate.calls):
         call.on_path_lost("the target stops")
@@ -232,6 +247,7 @@ def main() -> int:
     )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--mode", choices=("tone", "tts", "echo"), default="tone")
+    parser.add_argument("--dialect", choices=tuple(DIALECTS), default="twilio")
     parser.add_argument("--lead-ms", type=int, default=160)
     parser.add_argument("--group", type=int, default=0, help="frames per message; 0 chooses")
     uvloop.run(serve(parser.parse_args()))

@@ -41,6 +41,7 @@ def tally(on_time: float = 1.0) -> dict[str, Any]:
         "unknown": 0,
         "clears": 0,
         "marks": 0,
+        "marksReturned": 0,
         "rateErrorPpm": {"mean": 12.0, "worst": 30.0},
         "latenessMs": quantiles(-100.0),
         "roundTripMs": None,

@@ -65,6 +65,12 @@ def test_a_server_may_have_a_number_of_streams_of_its_own() -> None:
     assert found["c"].command == "three --to=a@b"
 
 
+def test_all_servers_are_called_in_the_dialect_that_was_asked_for() -> None:
+    given = options("c=three", b="two")
+    given.dialect = "plivo"
+    assert {each.load.dialect for each in contestants(given).values()} == {"plivo"}
+
+
 @pytest.mark.parametrize(
     "given",
     [

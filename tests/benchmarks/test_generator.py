@@ -4,93 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import http
 import json
 import shutil
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from websockets.asyncio.server import serve
-from websockets.exceptions import ConnectionClosed
 
-from benchmarks.load.generate import GeneratorFailed, Load, is_trusted, measure
+from benchmarks.load.generate import GeneratorFailed, is_trusted, measure
 from benchmarks.load.server import free_port
-from benchmarks.load.target import reference
 from tests.benchmarks.points import point
+from tests.benchmarks.serving import FRAME_OCTETS, FRAME_S, FRAMES, WINDOW_S, load, put
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from websockets.asyncio.server import ServerConnection
-    from websockets.http11 import Request, Response
 
-    Behaviour = Callable[[ServerConnection], Awaitable[None]]
+    from tests.benchmarks.serving import Behaviour
 
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 pytestmark = [pytest.mark.socket, needs_cc]
 
-FRAME_OCTETS = 160
-FRAME_S = 0.020
-WINDOW_S = 1.0
-WARMUP_S = 0.3
 # Frames a faulty server sends before its fault: well within the window.
 BEFORE = 40
 LEAD = 5
-TONE = reference("tone")
-FRAMES = [TONE[at : at + FRAME_OCTETS] for at in range(0, len(TONE), FRAME_OCTETS)]
-
-
-@contextlib.contextmanager
-def serving(behaviour: Behaviour, refuse: bool = False) -> Iterator[int]:
-    """Serve on a thread of its own; the port."""
-    ready = threading.Event()
-    port = free_port()
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def handle(connection: ServerConnection) -> None:
-        with contextlib.suppress(ConnectionClosed):
-            await behaviour(connection)
-
-    def answer(connection: ServerConnection, _: Request) -> Response | None:
-        return connection.respond(http.HTTPStatus.FORBIDDEN, "no\n") if refuse else None
-
-    async def run() -> None:
-        async with serve(
-            handle, "127.0.0.1", port, compression=None, process_request=answer, close_timeout=1
-        ):
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield port
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
-
-
-def load(**changes: Any) -> Load:
-    given = {
-        "streams": 2,
-        "seconds": WINDOW_S,
-        "warmup_s": WARMUP_S,
-        "connect_rate": 1000.0,
-        "server_core": None,
-        "generator_core": None,
-    }
-    return Load(**(given | changes))
-
-
-def put(behaviour: Behaviour, *, refuse: bool = False, **changes: Any) -> dict[str, Any]:
-    """What the generator says of a server that behaves like this."""
-    with serving(behaviour, refuse) as port:
-        return measure(load(**changes), port)
 
 
 def media(*frames: bytes) -> str:
@@ -207,81 +144,6 @@ def test_an_echo_that_loses_a_frame_has_one_missing() -> None:
     assert put(lossy, sound="echo")["regular"]["missing"] == 2
 
 
-def test_what_callers_send_is_the_dialect_and_on_schedule() -> None:
-    heard: list[list[dict[str, Any]]] = []
-
-    async def record(connection: ServerConnection) -> None:
-        messages: list[dict[str, Any]] = []
-        heard.append(messages)
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                messages.append(json.loads(await connection.recv()))
-
-    result = put(record)
-    assert len(heard) == 2
-    for connected, start, *medias, stop in heard:
-        assert connected == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
-        sid = start["streamSid"]
-        assert start["event"] == "start"
-        assert start["start"]["streamSid"] == sid
-        assert start["start"]["mediaFormat"] == {
-            "encoding": "audio/x-mulaw",
-            "sampleRate": 8000,
-            "channels": 1,
-        }
-        for number, message in enumerate(medias, 1):
-            assert set(message) == {"event", "sequenceNumber", "media", "streamSid"}
-            assert (message["sequenceNumber"], message["streamSid"]) == (str(number + 1), sid)
-            body = message["media"]
-            assert (body["track"], body["chunk"]) == ("inbound", str(number))
-            assert body["timestamp"] == str(20 * number)
-            assert len(base64.b64decode(body["payload"], validate=True)) == FRAME_OCTETS
-        assert (stop["event"], stop["sequenceNumber"]) == ("stop", str(len(medias) + 2))
-    assert len({start["streamSid"] for _, start, *_ in heard}) == 2
-    assert result["sent"]["messages"] == pytest.approx(2 * WINDOW_S / FRAME_S, abs=4)
-
-
-def test_a_mark_comes_back_when_what_was_before_it_is_played() -> None:
-    waits_s: list[float] = []
-
-    async def marking(connection: ServerConnection) -> None:
-        loop = asyncio.get_running_loop()
-        sent_s = loop.time()
-        await connection.send(media(*FRAMES[:10]))
-        await connection.send('{"event":"mark","streamSid":"MZ","mark":{"name":"u1.1"}}')
-        async for message in connection:
-            parsed = json.loads(message)
-            if parsed["event"] == "mark":
-                assert parsed["mark"] == {"name": "u1.1"}
-                waits_s.append(loop.time() - sent_s)
-                return
-
-    put(marking)
-    assert len(waits_s) == 2
-    assert all(0.255 < wait_s < 0.6 for wait_s in waits_s)
-
-
-def test_a_clear_returns_the_marks_at_once_and_starts_the_player_afresh() -> None:
-    waits_s: list[float] = []
-
-    async def clearing(connection: ServerConnection) -> None:
-        loop = asyncio.get_running_loop()
-        await connection.send(media(*FRAMES[:250]))
-        await connection.send('{"event":"mark","streamSid":"MZ","mark":{"name":"end"}}')
-        sent_s = loop.time()
-        await connection.send('{"event":"clear","streamSid":"MZ"}')
-        async for message in connection:
-            if json.loads(message)["event"] == "mark":
-                waits_s.append(loop.time() - sent_s)
-                break
-        await playing(FRAMES)(connection)
-
-    heard = put(clearing)["regular"]
-    assert len(waits_s) == 2
-    assert max(waits_s) < 0.5
-    assert (heard["onTime"], heard["missing"]) == (1.0, 0)
-
-
 def test_refused_upgrades_are_counted() -> None:
     result = put(listen, refuse=True)
     assert (result["connections"]["status"], result["connections"]["open"]) == (2, 0)
@@ -347,6 +209,7 @@ def test_a_generator_that_cannot_run_has_failed() -> None:
     "impossible",
     [
         {"streams": 0},
+        {"dialect": "morse"},
         {"seconds": 0.5},
         {"connect_rate": 0},
         {"arrivals": 1},
@@ -356,5 +219,5 @@ def test_a_generator_that_cannot_run_has_failed() -> None:
     ],
 )
 def test_impossible_loads_are_refused(impossible: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"needed|rate|burst|helper"):
+    with pytest.raises(ValueError, match=r"needed|dialects|rate|burst|helper"):
         load(**impossible)

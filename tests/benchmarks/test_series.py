@@ -77,6 +77,12 @@ def test_members_ask_something_and_name_ports() -> None:
         assert all("{port}" in each.command for each in member.contestants.values())
 
 
+def test_targets_and_callers_talk_the_same_dialect() -> None:
+    for name, each in SERIES["dialects"].contestants.items():
+        assert each.load.dialect == name
+        assert (f"--dialect {name}" in each.command) == (name != "twilio")
+
+
 def test_a_member_takes_the_time_of_its_windows_and_some_more() -> None:
     member = Member("?", dict.fromkeys("ab", next(iter(SERIES["echo"].contestants.values()))))
     assert 6 < minutes(member, 3, 60) < 9
