@@ -12,9 +12,11 @@ import orjson
 
 from benchmarks.soak.websocket import ABNORMAL, CLOSE, TEXT, WebSocket, close_code
 from voicecall.media.audio import from_pcm16
-from voicecall.simulator.wire import CarrierMessages, StreamIdentity, fresh_stream_sid
+from voicecall.simulator.wire import StreamIdentity
+from voicecall.simulator.wire.twilio import TwilioWire
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from benchmarks.soak.carrier import Dialled
@@ -51,7 +53,7 @@ class Caller:
 
     Attributes:
         socket: to misbehave on.
-        messages: the carrier's, numbered.
+        wire: makes the carrier's messages.
         sound: the frame that is said over and over.
         played: messages of audio received.
         clears: clears received.
@@ -59,9 +61,8 @@ class Caller:
     """
 
     def __init__(self, socket: WebSocket, call_sid: str) -> None:
-        identity = StreamIdentity(call_sid, ACCOUNT_SID, fresh_stream_sid())
         self.socket = socket
-        self.messages = CarrierMessages(identity)
+        self.wire = TwilioWire(StreamIdentity(call_sid, ACCOUNT_SID))
         self.sound = SILENCE
         self.played = 0
         self.clears = 0
@@ -97,9 +98,13 @@ class Caller:
 
     def start(self) -> None:
         """Begin the stream and talk: a frame each 20 ms until it ends."""
-        self.socket.send(self.messages.connected())
-        self.socket.send(self.messages.start())
+        self.send(self.wire.opening())
         self._work.append(asyncio.create_task(self._talk()))
+
+    def send(self, messages: Iterable[bytes]) -> None:
+        """Send what the wire has made."""
+        for message in messages:
+            self.socket.send(message)
 
     async def say(self, duration_ms: int) -> None:
         """Sound for `duration_ms`, then be silent."""
@@ -126,7 +131,7 @@ class Caller:
         frame = 0
         while not self.closed.done():
             frame += 1
-            self.socket.send(self.messages.media(self.sound, frame * FRAME_MS))
+            self.send(self.wire.media(self.sound, frame * FRAME_MS))
             due_s += FRAME_S
             await asyncio.sleep(max(0.0, due_s - loop.time()))
 
@@ -160,4 +165,4 @@ class Caller:
 
     def _echo(self, name: str) -> None:
         del self._marks[name]
-        self.socket.send(self.messages.mark(name))
+        self.send(self.wire.mark(name))

@@ -154,7 +154,7 @@ async def _hang_up(carrier: Carrier, call: Dialled, rng: random.Random) -> None:
     """The caller hangs up; the carrier reports it twice, and an answer after that."""
     async with await _picked_up(carrier, call) as caller:
         await asyncio.sleep(rng.uniform(0.1, 0.5))
-        caller.socket.send(caller.messages.stop())
+        caller.send(caller.wire.stop())
     for _ in range(2):
         await carrier.report(call, "call.ended", reason="completed")
     await carrier.report(call, "call.answered")

@@ -30,7 +30,8 @@ from benchmarks.soak.websocket import (
     handshake,
     status_of,
 )
-from voicecall.simulator.wire import CarrierMessages, StreamIdentity, fresh_stream_sid
+from voicecall.simulator.wire import StreamIdentity
+from voicecall.simulator.wire.twilio import TwilioWire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -147,7 +148,7 @@ async def barge_in(site: Site, rng: random.Random) -> str:
             await caller.hears()
             await caller.say(500)
             await saying
-            caller.socket.send(caller.messages.stop())
+            caller.send(caller.wire.stop())
             caller.socket.send(struct.pack("!H", 1000), CLOSE)
             await caller.ended()
             await _hung_up(site, call)
@@ -248,7 +249,7 @@ async def press_keys(site: Site, rng: random.Random) -> str:
         async with await Caller.open(call, _url(site, call, rng)) as caller:
             caller.start()
             for digit in "15*#":
-                caller.socket.send(caller.messages.dtmf(digit))
+                caller.send(caller.wire.dtmf(digit))
                 await asyncio.sleep(rng.uniform(0, 0.1))
             await site.carrier.ask("end", callId=call.call_id)
             expect(await caller.ended(), 1000)
@@ -474,12 +475,12 @@ async def _follow(site: Site) -> None:
 
 def begin(socket: WebSocket, call: Dialled) -> None:
     """Start a stream that nobody reads, with a little audio."""
-    identity = StreamIdentity(call.provider_call_id, "AC" + "0" * 32, fresh_stream_sid())
-    messages = CarrierMessages(identity)
-    socket.send(messages.connected())
-    socket.send(messages.start())
+    wire = TwilioWire(StreamIdentity(call.provider_call_id, "AC" + "0" * 32))
+    messages = wire.opening()
     for frame in range(5):
-        socket.send(messages.media(SILENCE, frame * 20))
+        messages += wire.media(SILENCE, frame * 20)
+    for message in messages:
+        socket.send(message)
 
 
 # --- drawing ------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ from voicecall.simulator import (
     local_engines,
 )
 from voicecall.simulator.engines import speak_ulaw
+from voicecall.simulator.wire import StreamIdentity
+from voicecall.simulator.wire.plivo import PlivoWire
 from voicecall.speech.stt.scripted import ScriptedSpeechToText
 from voicecall.speech.tts.scripted import ScriptedTextToSpeech
 from voicecall.speech.vad import Endpointing
@@ -82,6 +84,75 @@ def test_a_dropped_phone_reconnects_as_another_stream_of_the_same_call() -> None
             assert again["start"]["callSid"] == "CA1"
             await phone.press("1")
             await server.wait_for("dtmf")
+
+    asyncio.run(case())
+
+
+def test_a_phone_reconnects_to_another_place_with_another_wire_and_headers() -> None:
+    async def case() -> None:
+        async with connected() as (phone, server), media_server() as other:
+            wire = PlivoWire(StreamIdentity("call", "MA1", "stream"))
+            await phone.reconnect(other.url, wire=wire, headers={"X-Signature": "s1"})
+            await other.wait_for("media")
+            assert server.of("stop") != []
+            assert other.received[0]["start"]["streamId"] == phone.stream_sid == "stream"
+            await phone.reconnect()
+            await other.wait_for("start", 2)
+            signatures = [
+                connection.request.headers["X-Signature"]
+                for connection in other.connections
+                if connection.request is not None
+            ]
+            assert signatures == ["s1", "s1"]
+            again = other.of("start")[1]
+            assert again["start"]["callId"] == "call"
+            assert again["start"]["streamId"] == phone.stream_sid != "stream"
+
+    asyncio.run(case())
+
+
+def test_a_phone_needs_a_wire_or_a_call() -> None:
+    with pytest.raises(ValueError, match="call_sid"):
+        Phone("ws://127.0.0.1:1/", engines=MUTE)
+
+
+def test_a_phone_goes_over_to_a_second_stream_beside_the_first() -> None:
+    async def case() -> None:
+        speech = tone(250)
+        async with connected() as (phone, server):
+            first, closed = phone.stream_sid, phone.closed
+            await phone.replace()
+            assert phone.stream_sid != first
+            await phone.play(speech)
+            await server.wait_for("media", phone.stats.frames_sent)
+            line = b"".join(
+                base64.b64decode(message["media"]["payload"])
+                for message in server.of("media")
+                if message["streamSid"] == phone.stream_sid
+            )
+            assert from_pcm16(speech, "ulaw") in line
+            assert not closed.done()
+            await server.connections[0].close(1000)
+            assert (await closed).by_server
+            assert not phone.closed.done()
+            await phone.press("1")
+            await phone.replace()
+            await server.wait_for("start", 3)
+        assert all(connection.close_code == 1000 for connection in server.connections)
+
+    asyncio.run(case())
+
+
+def test_a_phone_stays_on_its_stream_when_a_second_one_is_refused() -> None:
+    async def case() -> None:
+        async with connected() as (phone, server):
+            first = phone.stream_sid
+            server.refuse_with = HTTPStatus.SERVICE_UNAVAILABLE
+            with pytest.raises(CarrierError):
+                await phone.replace()
+            await phone.press("1")
+            await server.wait_for("dtmf")
+            assert phone.stream_sid == first
 
     asyncio.run(case())
 

@@ -65,6 +65,17 @@ def test_a_clear_drops_what_waits_and_returns_every_mark_at_once() -> None:
     assert list(buffer.stats.cleared_ns) == [at(30)]
 
 
+def test_a_clear_loses_every_mark_of_a_carrier_that_does_not_return_them() -> None:
+    buffer = PlayoutBuffer(ORIGIN_NS, marks_after_clear=False)
+    buffer.receive(ms_of_audio(20), at(0))
+    buffer.mark("played", at(0))
+    buffer.receive(ms_of_audio(100), at(0))
+    buffer.mark("lost", at(0))
+    buffer.clear(at(30))
+    assert names(buffer.play_until(at(500))) == ["played"]
+    assert (buffer.stats.marks, buffer.stats.lost_marks) == (2, 1)
+
+
 def test_audio_after_a_clear_plays_at_once() -> None:
     buffer = PlayoutBuffer(ORIGIN_NS)
     buffer.receive(ms_of_audio(500), at(0))

@@ -16,6 +16,9 @@ from tests.simulator.mediaserver import MUTE, connected, media_server, tone, ula
 from voicecall.clock import SystemClock
 from voicecall.errors import CallHasEnded, CarrierError, CodecError
 from voicecall.simulator import Phone
+from voicecall.simulator.wire import StreamIdentity
+from voicecall.simulator.wire.plivo import PlivoWire
+from voicecall.simulator.wire.telnyx import TelnyxWire
 
 if TYPE_CHECKING:
     from voicecall.simulator.stream import LineAudio
@@ -230,6 +233,51 @@ def test_a_break_in_the_servers_audio_is_an_underrun_and_late() -> None:
             assert phone.stats.underruns == 1
             assert phone.stats.late == 1
             assert 100 < phone.stats.playout.gaps_ms[0] < 500
+
+    asyncio.run(case())
+
+
+def test_plivos_checkpoints_are_lost_by_a_clear_which_is_confirmed() -> None:
+    async def case() -> None:
+        wire = PlivoWire(StreamIdentity("call", "MA1", "stream"))
+        async with connected(wire=wire) as (phone, server):
+            payload = base64.b64encode(ulaw_tone(5000)).decode()
+            media = {"contentType": "audio/x-mulaw", "sampleRate": 8000, "payload": payload}
+            await server.send({"event": "playAudio", "media": media})
+            await server.send({"event": "checkpoint", "streamId": "stream", "name": "lost"})
+            await server.send({"event": "clearAudio", "streamId": "stream"})
+            await server.send({"event": "checkpoint", "streamId": "stream", "name": "after"})
+            await server.wait_for("playedStream")
+            assert [message["name"] for message in server.of("playedStream")] == ["after"]
+            events = [message["event"] for message in server.received]
+            assert events.index("clearedAudio") < events.index("playedStream")
+            stats = phone.stats
+            assert (stats.marks, stats.marks_echoed, stats.playout.lost_marks) == (2, 1, 1)
+
+    asyncio.run(case())
+
+
+def test_a_complaint_of_the_carriers_goes_to_the_server() -> None:
+    async def case() -> None:
+        async with connected(wire=TelnyxWire(StreamIdentity("call", "user"))) as (phone, server):
+            await server.send(b"\x00")
+            await server.send('{"event":"media","media":{"payload":"f38="}}')
+            await server.wait_for("error", 2)
+            codes = [message["payload"]["code"] for message in server.of("error")]
+            assert codes == [100003, 100004]
+            assert [violation.code for violation in phone.stats.violations] == codes
+
+    asyncio.run(case())
+
+
+def test_a_violation_has_no_code_where_the_carrier_has_none() -> None:
+    async def case() -> None:
+        async with connected(wire=PlivoWire(StreamIdentity("call", "MA1"))) as (phone, server):
+            await server.send("{}")
+            await server.send('{"event":"sendDTMF","dtmf":"1"}')
+            while not phone.keys_heard:
+                await server.wait_for("media", len(server.of("media")) + 1)
+            assert [violation.code for violation in phone.stats.violations] == [None]
 
     asyncio.run(case())
 

@@ -1,4 +1,4 @@
-"""A phone without a person: it calls a media server as Twilio does, talks, listens and measures."""
+"""A phone without a person: calls a media server as carriers do, talks, listens and measures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from voicecall.simulator.playout import FRAME_OCTETS, LINE_HZ, SAMPLE_NS
 from voicecall.simulator.recording import CallRecording, Side
 from voicecall.simulator.stream import Closing, MediaStream, PhoneStats
 from voicecall.simulator.wav import read_wav
-from voicecall.simulator.wire import StreamIdentity, fresh_stream_sid
+from voicecall.simulator.wire import StreamIdentity
+from voicecall.simulator.wire.reading import KEYS
+from voicecall.simulator.wire.twilio import TwilioWire
 
 if TYPE_CHECKING:
     import ssl
@@ -30,11 +32,11 @@ if TYPE_CHECKING:
     from voicecall.clock import Clock
     from voicecall.simulator.engines import Engines
     from voicecall.simulator.stream import LineAudio
+    from voicecall.simulator.wire import Wire
 
 _log = logging.getLogger("voicecall.simulator")
 
 ANY_ACCOUNT_SID = "AC" + "0" * 32
-KEYS = frozenset("0123456789*#ABCD")
 
 _KEY_INTERVAL_S = 0.2
 _MAX_HEARD = 4096
@@ -68,14 +70,15 @@ class _Waiter:
 
 
 class Phone:
-    """A simulated phone on a simulated Twilio.
+    """A simulated phone on a simulated carrier; on Twilio, unless it is given another's wire.
 
     Use it as an async context manager, or call `connect` and `close`. Everything that waits has a
     deadline: it raises `TimeoutError` then, or `CallHasEnded` when the stream ends first.
 
     Args:
         url: where to connect, `ws://` or `wss://`.
-        call_sid: the carrier's id of the call.
+        wire: the first stream; without it Twilio's is made of the next four.
+        call_sid: the carrier's id of the call; needed without a wire.
         account_sid: the carrier's id of the customer.
         stream_sid: the carrier's id of the first stream; a fresh one when None.
         parameters: custom parameters for `start`.
@@ -83,6 +86,7 @@ class Phone:
             use and closed with the phone, when None.
         clock: monotonic time; the event loop does the waiting.
         tls: how to check the server's certificate; the system's way when None.
+        headers: further ones for each handshake, such as a carrier's signature.
 
     Attributes:
         stats: counters over all streams.
@@ -90,35 +94,45 @@ class Phone:
         said: what was said, the latest 4096.
         on_heard: called with each transcript.
         on_line: called every 20 ms with what passed over the line.
-        keys_heard: keys the other side pressed; they come by the carrier's own way, not through the
-            stream, so whoever plays the carrier notes them here.
+        on_keys: called with the keys that the other side pressed through the stream.
+        keys_heard: all keys the other side pressed. Most carriers have another way for them than
+            the stream; then whoever plays the carrier notes them here.
+        wire: the present stream.
+
+    Raises:
+        ValueError: there is neither a wire nor a `call_sid`.
     """
 
     def __init__(  # noqa: PLR0913  (named as in the carrier's start message)
         self,
         url: str,
         *,
-        call_sid: str,
+        wire: Wire | None = None,
+        call_sid: str | None = None,
         account_sid: str = ANY_ACCOUNT_SID,
         stream_sid: str | None = None,
         parameters: Mapping[str, str] | None = None,
         engines: Engines | None = None,
         clock: Clock | None = None,
         tls: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.stats = PhoneStats()
         self.heard: deque[Heard] = deque(maxlen=_MAX_HEARD)
         self.said: deque[Said] = deque(maxlen=_MAX_SAID)
         self.on_heard: Callable[[Heard], None] | None = None
         self.on_line: Callable[[LineAudio], None] | None = None
+        self.on_keys: Callable[[str], None] | None = None
         self.keys_heard = ""
+        if wire is None and call_sid is None:
+            raise ValueError("a phone needs a wire or a call_sid")
+        self.wire: Wire = wire or TwilioWire(
+            StreamIdentity(call_sid or "", account_sid, stream_sid or "", dict(parameters or {}))
+        )
         self._url = url
-        self._call_sid = call_sid
-        self._account_sid = account_sid
-        self._stream_sid = stream_sid or fresh_stream_sid()
-        self._parameters = dict(parameters or {})
         self._clock = clock or SystemClock()
         self._tls = tls
+        self._headers = headers
         self._owns_engines = engines is None
         self._engines = engines or local_engines(self._clock)
         self._microphone = Microphone()
@@ -128,6 +142,7 @@ class Phone:
         self._record_to: Path | None = None
         self._recording: CallRecording | None = None
         self._stream: MediaStream | None = None
+        self._replaced: list[MediaStream] = []
         self._waiters: set[_Waiter] = set()
         self._acted_ns = 0
 
@@ -148,7 +163,7 @@ class Phone:
     @property
     def stream_sid(self) -> str:
         """The carrier's id of the present stream."""
-        return self._stream_sid
+        return self.wire.stream_id
 
     @property
     def closed(self) -> asyncio.Future[Closing]:
@@ -178,24 +193,50 @@ class Phone:
             await ears.open()
             self._ears = ears
         try:
-            await self._open_stream(self._url)
+            await self._open_stream(self._url, self.wire)
         except BaseException:
             await self.close()
             raise
 
-    async def reconnect(self, url: str | None = None) -> None:
+    async def reconnect(
+        self,
+        url: str | None = None,
+        *,
+        wire: Wire | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Start another stream of the same call, as after a drop; the present one is hung up.
 
         Args:
             url: where to connect; the present URL when None.
+            wire: the stream; another one like the present one when None.
+            headers: for the handshake; the present ones when None.
 
         Raises:
             CarrierError: the server cannot be reached or refused the handshake.
         """
         await self.hang_up()
-        self._stream_sid = fresh_stream_sid()
-        self._url = url or self._url
-        await self._open_stream(self._url)
+        self._headers = self._headers if headers is None else headers
+        await self._open_stream(url or self._url, wire or self.wire.again())
+
+    async def replace(self) -> None:
+        """Start another stream of the same call beside the present one, and go over to it.
+
+        The older one neither speaks nor plays any more; it stays until the server ends it, or the
+        phone is closed.
+
+        Raises:
+            NotConnected: `connect` was never called.
+            CarrierError: the server cannot be reached or refused the handshake; the present stream
+                goes on.
+        """
+        older = self._present_stream()
+        await self._open_stream(self._url, self.wire.again())
+        older.retire()
+        for ended in [stream for stream in self._replaced if stream.closed.done()]:
+            await ended.stop()
+            self._replaced.remove(ended)
+        self._replaced.append(older)
 
     async def drop(self) -> None:
         """Break the TCP connection without a word."""
@@ -218,15 +259,16 @@ class Phone:
             if self._ears is not None:
                 ending.push_async_callback(self._ears.close)
                 self._ears = None
-            if self._stream is not None:
-                ending.push_async_callback(self._stream.stop)
+            for stream in (*self._replaced, self._stream):
+                if stream is not None:
+                    ending.push_async_callback(stream.stop)
+            self._replaced.clear()
 
-    async def _open_stream(self, url: str) -> None:
-        identity = StreamIdentity(
-            self._call_sid, self._account_sid, self._stream_sid, self._parameters
-        )
-        stream = MediaStream(identity, self._microphone, self, self.stats, self._clock)
-        await stream.open(url, self._tls)
+    async def _open_stream(self, url: str, wire: Wire) -> None:
+        stream = MediaStream(wire, self._microphone, self, self.stats, self._clock)
+        await stream.open(url, self._tls, self._headers)
+        self._url = url
+        self.wire = wire
         self._stream = stream
         stream.closed.add_done_callback(self._on_closed)
         self._acted_ns = stream.origin_ns
@@ -377,6 +419,12 @@ class Phone:
             if waiter.condition() and not waiter.done.done():
                 waiter.done.set_result(None)
 
+    def on_keys_pressed(self, digits: str) -> None:
+        """The stream's report of keys the other side pressed; not for callers."""
+        self.keys_heard += digits
+        if self.on_keys is not None:
+            self.on_keys(digits)
+
     def _on_transcript(self, heard: Heard) -> None:
         self.heard.append(heard)
         if self.on_heard is not None:
@@ -392,7 +440,7 @@ class Phone:
 
     def _present_stream(self) -> MediaStream:
         if self._stream is None:
-            raise NotConnected("the phone was never connected", call_id=self._call_sid)
+            raise NotConnected("the phone was never connected", call_id=self.wire.call_id)
         return self._stream
 
     def _live_stream(self) -> MediaStream:
@@ -402,7 +450,7 @@ class Phone:
         return stream
 
     def _over(self) -> CallHasEnded:
-        return CallHasEnded("the phone's stream is over", call_id=self._call_sid)
+        return CallHasEnded("the phone's stream is over", call_id=self.wire.call_id)
 
 
 class EchoPhone(Phone):

@@ -1,6 +1,6 @@
 """What a carrier does with the audio it is sent: buffers it and plays it in real time.
 
-One octet is one sample: G.711 at 8 kHz, the only audio of Twilio's streams. Time is an argument,
+One octet is one sample: mu-law at 8 kHz, whatever is spoken on the wire. Time is an argument,
 and it is cut into samples: `line position` n is the moment `origin_ns` + n * 125 us. Audio that
 arrives while nothing is playing starts at the next line position.
 """
@@ -43,6 +43,7 @@ class PlayoutStats:
         cleared_ns: when each clear came; the latest 1024.
         refused_octets: audio beyond the buffer's capacity, thrown away.
         refused_marks: marks beyond 4096 waiting ones, thrown away.
+        lost_marks: marks that a clear threw away, where the carrier does not return them.
         forgotten_octets: played audio that nobody took in time.
     """
 
@@ -57,6 +58,7 @@ class PlayoutStats:
     cleared_ns: deque[int] = field(default_factory=lambda: deque(maxlen=_MAX_GAPS))
     refused_octets: int = 0
     refused_marks: int = 0
+    lost_marks: int = 0
     forgotten_octets: int = 0
 
     @property
@@ -92,6 +94,7 @@ class PlayoutBuffer:
         capacity_ms: how much audio may wait; more is thrown away and counted.
         keep_ms: how much played audio waits for `take_played`; beyond it the oldest is forgotten
             and counted.
+        marks_after_clear: whether a clear returns the marks that wait, or loses them.
     """
 
     def __init__(
@@ -101,11 +104,13 @@ class PlayoutBuffer:
         stats: PlayoutStats | None = None,
         capacity_ms: int = 600_000,
         keep_ms: int = 60_000,
+        marks_after_clear: bool = True,
     ) -> None:
         self.stats = stats or PlayoutStats()
         self._origin_ns = origin_ns
         self._capacity_octets = capacity_ms * LINE_HZ // 1000
         self._keep_octets = keep_ms * LINE_HZ // 1000
+        self._marks_after_clear = marks_after_clear
         self._waiting: deque[bytes] = deque()
         self._waiting_octets = 0
         # Line position behind the last sample that was played or waits.
@@ -161,7 +166,7 @@ class PlayoutBuffer:
             self.stats.refused_marks += 1
 
     def clear(self, now_ns: int) -> None:
-        """Throw away what waits; every waiting mark is due at once."""
+        """Throw away what waits; every waiting mark is due at once, or lost."""
         self._play(now_ns)
         self.stats.clears += 1
         self.stats.cleared_ns.append(now_ns)
@@ -170,7 +175,10 @@ class PlayoutBuffer:
         self._waiting_octets = 0
         self._finished = True
         self._prebuffered_end_ns = None
-        self._echoes += [MarkEcho(name, now_ns) for _, name in self._marks]
+        if self._marks_after_clear:
+            self._echoes += [MarkEcho(name, now_ns) for _, name in self._marks]
+        else:
+            self.stats.lost_marks += len(self._marks)
         self._marks.clear()
 
     def play_until(self, now_ns: int) -> list[MarkEcho]:

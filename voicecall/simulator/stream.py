@@ -11,27 +11,20 @@ from typing import TYPE_CHECKING, Protocol
 from picows import WSCloseCode, WSError, WSListener, WSMsgType, ws_connect
 
 from voicecall.clock import NS_PER_MS, NS_PER_S
-from voicecall.errors import CarrierError, CodecError
+from voicecall.errors import CarrierError
 from voicecall.simulator.earpiece import Earpiece
 from voicecall.simulator.playout import FRAME_MS, SAMPLE_NS, PlayoutBuffer, PlayoutStats
-from voicecall.simulator.wire import (
-    INVALID_MESSAGE,
-    UNDECODABLE_MESSAGE,
-    CarrierMessages,
-    ClearAudio,
-    PlaceMark,
-    PlayAudio,
-    parse_server_message,
-)
+from voicecall.simulator.wire import ClearAudio, PlaceMark, PlayAudio, PressKeys, ProtocolBroken
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterable, Mapping
 
     from picows import WSFrame, WSTransport
 
     from voicecall.clock import Clock
     from voicecall.simulator.microphone import Microphone
-    from voicecall.simulator.wire import StreamIdentity
+    from voicecall.simulator.wire import Wire
 
 _log = logging.getLogger("voicecall.simulator")
 
@@ -49,12 +42,12 @@ class Violation:
     """Something the server sent that the carrier would have complained about.
 
     Attributes:
-        code: the carrier's error code, 31950 or 31951.
+        code: the carrier's error code; None where it has none.
         detail: what was wrong.
         at_ns: when it came.
     """
 
-    code: int
+    code: int | None
     detail: str
     at_ns: int
 
@@ -146,12 +139,16 @@ class StreamOwner(Protocol):
         """Another 20 ms have passed."""
         ...
 
+    def on_keys_pressed(self, digits: str) -> None:
+        """The other side pressed keys."""
+        ...
+
 
 class MediaStream:
     """A stream from its handshake to its end.
 
     Args:
-        identity: whose stream it is.
+        wire: how the carrier talks on it; of this stream alone.
         microphone: what to say.
         owner: who listens.
         stats: where to count.
@@ -160,7 +157,7 @@ class MediaStream:
 
     def __init__(
         self,
-        identity: StreamIdentity,
+        wire: Wire,
         microphone: Microphone,
         owner: StreamOwner,
         stats: PhoneStats,
@@ -168,25 +165,31 @@ class MediaStream:
     ) -> None:
         self.closed: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         self.origin_ns = 0
-        self._stream_sid = identity.stream_sid
-        self._messages = CarrierMessages(identity)
+        self._wire = wire
         self._microphone = microphone
         self._owner = owner
         self._stats = stats
         self._clock = clock
         self._listener = _Listener(self)
-        self._playout = PlayoutBuffer(0, stats=stats.playout)
+        self._playout = self._buffer(0)
         self._earpiece = Earpiece()
         self._ended_by_us = False
+        self._retired = False
         self._mark_timer: asyncio.TimerHandle | None = None
         self._ticking: asyncio.Task[None] | None = None
 
-    async def open(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+    async def open(
+        self,
+        url: str,
+        tls: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Connect and start the stream.
 
         Args:
             url: `ws://` or `wss://`.
             tls: how to check the server's certificate; the system's way when None.
+            headers: further ones for the handshake, such as a carrier's signature.
 
         Raises:
             CarrierError: the server cannot be reached, or refused the handshake; then `status` is
@@ -199,6 +202,7 @@ class MediaStream:
                 ssl_context=tls,
                 max_frame_size=_MAX_MESSAGE_OCTETS,
                 max_redirects=0,
+                extra_headers=headers,
             )
         except WSError as error:
             response = getattr(error, "response", None)
@@ -206,10 +210,9 @@ class MediaStream:
             raise CarrierError("the media server gave no stream", status=status) from error
         except OSError as error:
             raise CarrierError("the media server cannot be reached", retryable=True) from error
-        self._send(self._messages.connected())
-        self._send(self._messages.start())
+        self._send(self._wire.opening())
         self.origin_ns = self._clock.now_ns()
-        self._playout = PlayoutBuffer(self.origin_ns, stats=self._stats.playout)
+        self._playout = self._buffer(self.origin_ns)
         self._ticking = asyncio.create_task(self._tick())
 
     @property
@@ -219,15 +222,19 @@ class MediaStream:
 
     def press(self, digit: str) -> None:
         """Send one key."""
-        self._send(self._messages.dtmf(digit))
+        self._send(self._wire.dtmf(digit))
 
     async def stop(self) -> None:
-        """End the stream in order: `stop`, then close; at most five seconds."""
+        """End the stream in order: say so, then close; at most five seconds."""
         if not self.closed.done():
             self._ended_by_us = True
-            self._send(self._messages.stop())
+            self._send(self._wire.stop())
             self._listener.close()
         await self._ended()
+
+    def retire(self) -> None:
+        """Neither speak nor play any more, and leave it to the server to end the stream."""
+        self._retired = True
 
     async def abort(self) -> None:
         """Break the TCP connection without a word, like a network that fails."""
@@ -243,7 +250,8 @@ class MediaStream:
         except TimeoutError:
             self._disconnect()
         if self._ticking is not None:
-            await self._ticking
+            # Not awaited itself: whoever gives up waiting must not cancel it for everybody else.
+            await asyncio.wait({self._ticking})
 
     def _disconnect(self) -> None:
         if self._listener.transport is not None:
@@ -257,7 +265,7 @@ class MediaStream:
         """Send a frame every 20 ms, each deadline counted from the start of the stream."""
         frame = 0
         try:
-            while not self.closed.done():
+            while not (self.closed.done() or self._retired):
                 frame += 1
                 delay_ns = self.origin_ns + frame * _FRAME_NS - self._clock.now_ns()
                 if delay_ns > 0:
@@ -274,11 +282,11 @@ class MediaStream:
             self._disconnect()
 
     def _pass_frame(self, frame: int) -> None:
-        if self.closed.done():
+        if self.closed.done() or self._retired:
             return
         spoken = self._microphone.next_frame()
         if self._listener.writable:
-            self._send(self._messages.media(spoken, frame * FRAME_MS))
+            self._send(self._wire.media(spoken, frame * FRAME_MS))
             self._stats.frames_sent += 1
         else:
             self._stats.frames_dropped += 1
@@ -290,33 +298,33 @@ class MediaStream:
         heard = self._earpiece.render(self._playout.take_played(), until)
         self._owner.on_line_audio(LineAudio(spoken, spoken_ns, heard, heard_ns))
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, messages: Iterable[bytes]) -> None:
         transport = self._listener.transport
         if transport is not None and not self.closed.done():
-            transport.send(WSMsgType.TEXT, message)
+            for message in messages:
+                transport.send(WSMsgType.TEXT, message)
 
     # --- incoming ----------------------------------------------------------------------------
 
-    def on_text(self, text: bytes) -> None:
-        """The server sent a text message."""
+    def on_message(self, message: bytes, *, binary: bool) -> None:
+        """The server sent a message."""
         now_ns = self._clock.now_ns()
         try:
-            message = parse_server_message(text, self._stream_sid)
-        except CodecError as error:
-            self._complain(INVALID_MESSAGE, str(error), now_ns)
+            wanted = self._wire.parse(message, binary=binary)
+        except ProtocolBroken as broken:
+            self._complain(broken, now_ns)
             return
-        match message:
+        match wanted:
             case PlayAudio(audio):
                 self._playout.receive(audio, now_ns)
             case PlaceMark(name):
                 self._playout.mark(name, now_ns)
             case ClearAudio():
                 self._playout.clear(now_ns)
+                self._send(self._wire.cleared())
+            case PressKeys(digits):
+                self._owner.on_keys_pressed(digits)
         self._echo_due_marks(now_ns)
-
-    def on_binary(self) -> None:
-        """The server sent a binary message."""
-        self._complain(UNDECODABLE_MESSAGE, "a binary message", self._clock.now_ns())
 
     def on_closed(self, code: int, reason: str) -> None:
         """The connection is gone."""
@@ -325,14 +333,20 @@ class MediaStream:
         if not self.closed.done():
             self.closed.set_result(Closing(code, reason, by_server=not self._ended_by_us))
 
-    def _complain(self, code: int, detail: str, now_ns: int) -> None:
+    def _buffer(self, origin_ns: int) -> PlayoutBuffer:
+        marks_return = self._wire.marks_after_clear
+        return PlayoutBuffer(origin_ns, stats=self._stats.playout, marks_after_clear=marks_return)
+
+    def _complain(self, broken: ProtocolBroken, now_ns: int) -> None:
+        code, detail = self._wire.codes.get(broken.fault), str(broken)
         self._stats.protocol_errors += 1
         self._stats.violations.append(Violation(code, detail, now_ns))
         _log.warning("media server broke the protocol", extra={"code": code, "detail": detail})
+        self._send(self._wire.complaint(broken))
 
     def _echo_due_marks(self, now_ns: int) -> None:
         for echo in self._playout.play_until(now_ns):
-            self._send(self._messages.mark(echo.name))
+            self._send(self._wire.mark(echo.name))
             self._stats.marks_echoed += 1
         self._wait_for_next_mark(now_ns)
 
@@ -405,7 +419,4 @@ class _Listener(WSListener):
         elif frame.fin:
             message = bytes(self._fragments)
             self._fragments.clear()
-            if self._type == WSMsgType.TEXT:
-                self._stream.on_text(message)
-            else:
-                self._stream.on_binary()
+            self._stream.on_message(message, binary=self._type == WSMsgType.BINARY)
