@@ -19,6 +19,7 @@ TESTED_ELSEWHERE = {
     "ports.py": "protocols and records; whatever implements or carries them is tested",
     "control/services.py": "protocols and records; tests/control uses all of them",
     "session/equipment.py": "records; tests/session uses all of them",
+    "session/talk.py": "what conversations share: tests/session/test_session.py, test_spoken.py",
     "media/leg.py": "a leg lives on a socket: tests/media/test_server.py and test_path.py",
     "cli/demo_call.py": "the whole demonstration: tests/e2e/test_demo.py",
 }

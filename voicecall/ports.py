@@ -410,6 +410,39 @@ class Carrier(Protocol):
         ...
 
 
+class CarrierVoice(Protocol):
+    """A carrier's own speech, for calls whose media are not streamed to us.
+
+    What callers say there comes as events. Every method has a deadline of its own.
+    """
+
+    async def say(self, provider_call_id: str, text: str) -> bool:
+        """Say `text`, of any length, on a call that is answered.
+
+        Returns:
+            True once it was said to its end; False when something cut it, or its end was never
+            reported.
+
+        Raises:
+            CarrierError: the carrier refused, or did not answer.
+        """
+        ...
+
+    async def stop_speaking(self, provider_call_id: str) -> None:
+        """Cut what is being said; the call goes on. Raises `CarrierError`."""
+        ...
+
+    async def listen(self, provider_call_id: str) -> None:
+        """Recognise what the caller says from now on; asked again, it changes nothing.
+
+        Nothing to do for carriers that listen by themselves whenever nothing is said.
+
+        Raises:
+            CarrierError: the carrier refused, or did not answer.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
     """A webhook as received, read but not believed.
@@ -496,14 +529,36 @@ class CallControl(CallSink, Protocol):
 
 
 class Conversation(Protocol):
-    """The speaking side of one call, as the call's actor uses it."""
+    """The speaking side of one call, as the call's actor uses it.
+
+    It is told what is reported about the call. One that has an audio path of its own, and reported
+    it, knows that already. These calls are quick and never raise.
+    """
+
+    def answered(self) -> None:
+        """The call was answered."""
+        ...
+
+    def heard(self, text: str, *, awaited: bool) -> None:
+        """The caller said `text`.
+
+        Args:
+            text: final, and in the call's record.
+            awaited: whether somebody waited for it, so that no reply is to be made.
+        """
+        ...
+
+    def pressed(self, digits: str) -> None:
+        """The caller pressed keys."""
+        ...
 
     async def say(self, text: str) -> Playback:
         """Say `text` after what is being said; returns when it was played or cut short.
 
         Raises:
-            NotConnected: there is no audio path.
+            NotConnected: nothing can be said yet.
             SpeechError: it could not be synthesized.
+            CarrierError: the carrier, which was to say it, could not.
         """
         ...
 

@@ -29,16 +29,20 @@ class ServerEnded(Exception):
 
 
 class ServerProcess:
-    """Runs `benchmarks.soak.target` for the length of an `async with` block.
+    """Runs a server for the length of an `async with` block.
 
     Args:
         on_dial: told of each call it places.
+        module: what runs it; tells the same as `benchmarks.soak.target`.
 
     Attributes:
         ready: what it said when it was ready.
     """
 
-    def __init__(self, on_dial: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, on_dial: Callable[[dict[str, Any]], None], module: str = "benchmarks.soak.target"
+    ) -> None:
+        self._module = module
         self.ready: dict[str, Any] = {}
         self._on_dial = on_dial
         self._process: asyncio.subprocess.Process | None = None
@@ -49,7 +53,7 @@ class ServerProcess:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "benchmarks.soak.target",
+            self._module,
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_MAX_OCTETS,

@@ -188,6 +188,7 @@ def test_an_event_that_comes_late_still_teaches_the_carriers_id() -> None:
     assert applied.ignored is NoOp.LATE
     assert applied.change is not None
     assert applied.change["providerCallId"] == "CA1"
+    assert applied.change["type"] == machine.NAMED
     assert call.state is CallState.ANSWERED
     machine.apply(call, make(Input.ACTIVE, provider_call_id="CA2"))
     assert call.provider_call_id == "CA1"

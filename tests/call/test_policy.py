@@ -33,6 +33,8 @@ def test_the_allowlist_compares_digits(which: policy.InboundPolicy, caller: str)
         "+",
         "0",
         "sip:15550001234@x",
+        "+266696687",
+        "+1555000123\N{FULLWIDTH DIGIT FOUR}",
     ],
 )
 def test_the_allowlist_refuses_other_withheld_and_disguised_numbers(caller: str) -> None:
@@ -41,6 +43,23 @@ def test_the_allowlist_refuses_other_withheld_and_disguised_numbers(caller: str)
 
 def test_a_withheld_number_does_not_match_an_entry_without_digits() -> None:
     assert not policy.admits("allowlist", ("", "anonymous"), "anonymous")
+
+
+@pytest.mark.parametrize(
+    "word", ["ANONYMOUS", "BLOCKED", "RESTRICTED", "UNAVAILABLE", "UNKNOWN"], ids=str
+)
+def test_a_word_spelled_on_the_keys_of_a_telephone_is_no_number(word: str) -> None:
+    keys = {
+        letter: digit
+        for digit, letters in enumerate(
+            ("ABC", "DEF", "GHI", "JKL", "MNO", "PQRS", "TUV", "WXYZ"), 2
+        )
+        for letter in letters
+    }
+    spelled = "+" + "".join(str(keys[letter]) for letter in word)
+    assert policy.digits_of(spelled) == ""
+    assert not policy.admits("allowlist", (spelled,), spelled)
+    assert policy.session_key("per-phone", call_id="c-1", remote=spelled) == "voice:call:c-1"
 
 
 def test_digits_of_other_scripts_are_no_digits() -> None:

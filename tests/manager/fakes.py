@@ -86,6 +86,16 @@ class FakeConversation:
         self.gate = asyncio.Event()
         self.gate.set()
         self.on_close: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self.told: list[tuple[Any, ...]] = []
+
+    def answered(self) -> None:
+        self.told.append(("answered",))
+
+    def heard(self, text: str, *, awaited: bool) -> None:
+        self.told.append(("heard", text, awaited))
+
+    def pressed(self, digits: str) -> None:
+        self.told.append(("pressed", digits))
 
     async def say(self, text: str) -> Playback:
         self.said.append(text)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -9,8 +10,8 @@ from tests.session.fakes import FakePath, FakeTts, Identity, run, until
 from voicecall.clock import ManualClock
 from voicecall.errors import SpeechError
 from voicecall.ports import Playback
-from voicecall.session.floor import Floor, settle
-from voicecall.session.speak import Speech, Voice, whole
+from voicecall.session.floor import Floor, Speech, settle, whole
+from voicecall.session.speak import PathSpeech, Voice
 
 pytestmark = pytest.mark.unit
 
@@ -26,7 +27,9 @@ class Stage:
 
     def __post_init__(self) -> None:
         voice = Voice([self.tts], Identity)
-        self.floor = Floor(self.path, voice, ManualClock(), self.begin, self.end)
+        voice = Voice([self.tts], Identity)
+        new_speech = partial(PathSpeech, self.path, voice, clock=ManualClock())
+        self.floor = Floor(new_speech, self.begin, self.end)
 
     def begin(self, text: str, protected: bool) -> None:
         self.began.append((text, protected))

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from tests.hosting import PERSONA, settings
+from tests.session.fakes import FakeTts
 from voicecall.call.record import CallRecord, CallState, Direction
 from voicecall.clock import ManualClock
 from voicecall.config.schema import Config
 from voicecall.errors import ConfigError
-from voicecall.session.outfitter import Outfitter
+from voicecall.session.outfitter import Outfitter, OwnEngines
 
 pytestmark = pytest.mark.unit
 
@@ -76,6 +77,24 @@ def test_what_interrupts_the_bot_is_taken_from_the_configuration() -> None:
 def test_without_streaming_nobody_listens() -> None:
     room = outfitter(streaming={"enabled": False})
     assert room.equip(call(Direction.OUTBOUND, OTHER)).stt is None
+
+
+def test_without_streaming_no_voice_of_ours_is_needed() -> None:
+    async def case() -> None:
+        own = OwnEngines(tts=FakeTts())
+        for room in (
+            outfitter(streaming={"enabled": False}),
+            Outfitter(
+                Config.model_validate(settings(streaming={"enabled": False})), ManualClock(), own
+            ),
+        ):
+            equipment = room.equip(call(Direction.OUTBOUND, OTHER))
+            assert equipment.tts == ()
+            assert equipment.responder is not None
+            await room.prepare()
+            await room.close()
+
+    asyncio.run(case())
 
 
 def test_an_engine_that_this_version_lacks_is_named_even_if_only_a_number_wants_it() -> None:

@@ -13,6 +13,8 @@ from voicecall.errors import SpeechError
 from voicecall.ports import ULAW_8K, HangUp, StreamStart
 from voicecall.session.equipment import Equipment
 from voicecall.session.registry import Sessions
+from voicecall.session.session import Session
+from voicecall.session.spoken import SpokenSession
 
 pytestmark = pytest.mark.unit
 
@@ -31,10 +33,16 @@ def sessions(calls: FakeCalls, *, known: str = "CA1") -> Sessions:
     return made
 
 
+def opened(registry: Sessions, opening: str | None = None, call_id: str = "call-1") -> Session:
+    conversation = registry.open(call_record(call_id=call_id), opening)
+    assert isinstance(conversation, Session)
+    return conversation
+
+
 def test_a_socket_of_a_known_call_is_let_in() -> None:
     async def case() -> None:
         registry = sessions(FakeCalls())
-        conversation = registry.open(call_record(), None)
+        conversation = opened(registry)
         assert registry.admit("call-1", start()) is conversation
         assert registry.find("call-1") is conversation
         await registry.close()
@@ -58,7 +66,7 @@ def test_any_other_socket_is_not(call_id: str, provider_call_id: str) -> None:
 def test_a_socket_of_a_call_that_is_over_is_not_let_in() -> None:
     async def case() -> None:
         registry = sessions(FakeCalls())
-        conversation = registry.open(call_record(), None)
+        conversation = opened(registry)
         await conversation.close()
         assert registry.admit("call-1", start()) is None
         assert registry.find("call-1") is None
@@ -81,7 +89,7 @@ def test_a_conversation_may_be_closed_by_the_hang_up_it_asked_for() -> None:
     async def case() -> None:
         calls = FakeCalls()
         registry = sessions(calls)
-        conversation = registry.open(call_record(), None)
+        conversation = opened(registry)
         calls.on_end = conversation.close
         conversation.on_path_open(FakePath())
         await until(lambda: calls.of(CallActive))
@@ -103,7 +111,7 @@ def test_a_hang_up_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> Non
         calls = FakeCalls()
         calls.on_end = fail
         registry = sessions(calls)
-        conversation = registry.open(call_record(), None)
+        conversation = opened(registry)
         conversation.on_path_open(FakePath())
         conversation.on_path_lost("gone")
         await registry.close()
@@ -116,7 +124,7 @@ def test_what_was_heard_last_is_recorded_after_the_end() -> None:
     async def case() -> None:
         calls, path = FakeCalls(), FakePath(instant=False)
         registry = sessions(calls)
-        conversation = registry.open(call_record(), "One two three.")
+        conversation = opened(registry, "One two three.")
         conversation.on_path_open(path)
         await until(lambda: path.utterances and path.utterances[0].finished)
         path.utterances[0].play(200)
@@ -131,7 +139,7 @@ def test_a_call_of_the_same_person_continues_the_conversation() -> None:
     async def case() -> None:
         calls = FakeCalls()
         registry = sessions(calls)
-        first = registry.open(call_record(call_id="call-1"), "Hello you.")
+        first = opened(registry, "Hello you.")
         first.on_path_open(FakePath())
         await until(lambda: calls.of(CallSpoken))
         await first.close()
@@ -148,9 +156,58 @@ def test_closing_ends_all_conversations_and_leaves_no_task() -> None:
         before = asyncio.all_tasks()
         registry = sessions(FakeCalls())
         for call_id in ("call-1", "call-2"):
-            registry.open(call_record(call_id=call_id), None).on_path_open(FakePath())
+            opened(registry, call_id=call_id).on_path_open(FakePath())
         await registry.close()
         assert registry.find("call-1") is registry.find("call-2") is None
         assert asyncio.all_tasks() == before
+
+    run(case())
+
+
+class SilentVoice:
+    async def say(self, provider_call_id: str, text: str) -> bool:
+        return True
+
+    async def stop_speaking(self, provider_call_id: str) -> None:
+        pass
+
+    async def listen(self, provider_call_id: str) -> None:
+        pass
+
+
+def test_with_a_carriers_voice_it_speaks_and_no_socket_is_let_in() -> None:
+    async def case() -> None:
+        calls = FakeCalls()
+        registry = Sessions(
+            lambda _: Equipment(()), clock=ManualClock(), convert=Identity, voice=SilentVoice()
+        )
+        registry.attach(calls, lambda _, __: True)
+        named = call_record()
+        named.provider_call_id = "CA1"
+        conversation = registry.open(named, "Hello.")
+        assert isinstance(conversation, SpokenSession)
+        assert registry.find("call-1") is conversation
+        assert registry.admit("call-1", start()) is None
+        conversation.answered()
+        await until(lambda: calls.of(CallSpoken))
+        await registry.close()
+        assert registry.find("call-1") is None
+
+    run(case())
+
+
+def test_what_webhooks_report_of_a_streamed_call_is_not_heard_twice() -> None:
+    async def case() -> None:
+        calls = FakeCalls()
+        registry = sessions(calls)
+        conversation = opened(registry)
+        conversation.answered()
+        conversation.on_path_open(FakePath())
+        await until(lambda: calls.of(CallActive))
+        conversation.heard("Hello?", awaited=False)
+        conversation.pressed("1")
+        await registry.close()
+        assert calls.of(CallSpoken) == []
+        assert conversation._history.turns == ()
 
     run(case())

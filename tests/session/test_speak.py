@@ -9,7 +9,8 @@ from tests.session.fakes import FakePath, FakeTts, Identity, run, until
 from voicecall.clock import ManualClock
 from voicecall.errors import DependencyMissing, SpeechError
 from voicecall.ports import PCM16_8K, AudioFormat, Playback
-from voicecall.session.speak import Speech, Voice, whole
+from voicecall.session.floor import whole
+from voicecall.session.speak import PathSpeech, Voice
 from voicecall.session.timing import TurnTiming
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 
-def speech(path: FakePath, *engines: FakeTts, began: list[str] | None = None) -> Speech:
-    return Speech(
+def speech(path: FakePath, *engines: FakeTts, began: list[str] | None = None) -> PathSpeech:
+    return PathSpeech(
         path,
         Voice(engines, Identity),
         clock=ManualClock(),

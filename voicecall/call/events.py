@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  (dataclass fields)
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from voicecall.call.record import CallState, Direction  # noqa: TC001  (dataclass fields)
+
+NO_TURN: Final = ""
+"""The turn token of words that were listened for outside of any turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +121,8 @@ class CallSpeech(CallEvent):
         text: the transcript.
         is_final: False for a partial transcript.
         confidence: 0 to 1, where the recogniser gives one.
-        turn_token: the turn this result belongs to, where the carrier carries it.
+        turn_token: the turn this result belongs to, `NO_TURN` for none; None where the carrier
+            does not carry it.
     """
 
     type: ClassVar[str] = "call.speech"

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from voicecall.call.events import (
+    NO_TURN,
     CallDtmf,
     CallEnded,
     CallErrored,
@@ -121,6 +122,9 @@ _LIVE_ROWS: dict[Input, _Row] = {
 # complete the transcript, the state stays.
 _WORDS = frozenset({Input.SPOKEN, Input.SPEECH})
 
+NAMED = "call.named"
+"""Type of the change by which a call gets the carrier's id from an event that came too late."""
+
 TRANSITIONS: dict[tuple[CallState, Input], Outcome] = {
     (state, kind): outcome for kind, row in _LIVE_ROWS.items() for state, outcome in row.items()
 } | {
@@ -153,6 +157,17 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Pressed:
+    """The caller has pressed keys.
+
+    Attributes:
+        digits: 0-9, A-D, * and #.
+    """
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The call has just ended: free what it holds.
 
@@ -163,7 +178,7 @@ class Release:
     reason: CallState
 
 
-Effect: TypeAlias = StopRing | StartMaxDuration | Heard | Release
+Effect: TypeAlias = StopRing | StartMaxDuration | Heard | Pressed | Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +216,9 @@ def apply(record: CallRecord, event: CallEvent) -> Applied:
     if learned:
         record.provider_call_id = event.provider_call_id
     if isinstance(outcome, NoOp):
-        return Applied(_change(record, event) if learned else None, ignored=outcome)
+        # What only repeats the state may as well be told; anything else would be a second end, say.
+        change = _change if outcome is NoOp.REPEATED else _named
+        return Applied(change(record, event) if learned else None, ignored=outcome)
     effects = _move(record, event, outcome) + _note(record, event)
     return Applied(_change(record, event), effects)
 
@@ -212,24 +229,25 @@ def input_of(record: CallRecord, event: CallEvent) -> Input:
         return Input.ERROR if event.retryable else Input.FAILURE
     if isinstance(event, CallSpeech):
         token = event.turn_token
-        if token is not None and token != record.metadata.get("turnToken"):
+        if token is not None and token != record.metadata.get("turnToken", NO_TURN):
             return Input.STALE_SPEECH
         return Input.SPEECH if event.is_final and event.text.strip() else Input.PARTIAL_SPEECH
     return Input(event.type)
 
 
 def _move(record: CallRecord, event: CallEvent, outcome: CallState | Ends) -> tuple[Effect, ...]:
+    # Carriers date events by clocks of their own; no call ends before it was answered.
     before = record.state
     after = event.reason if isinstance(event, CallEnded) else CallState(outcome)
     if before.terminal:
         return ()
     record.state = after
     if after.terminal:
-        record.ended_at = event.timestamp
+        record.ended_at = max(event.timestamp, record.answered_at or record.started_at)
         record.end_reason = after
         return (StopRing(), Release(after))
     if record.answered_at is None and after not in {CallState.INITIATED, CallState.RINGING}:
-        record.answered_at = event.timestamp
+        record.answered_at = max(event.timestamp, record.started_at)
         return (StopRing(), StartMaxDuration())
     return ()
 
@@ -252,6 +270,8 @@ def _note(record: CallRecord, event: CallEvent) -> tuple[Effect, ...]:
             _note_spoken(record, event)
         case CallSpeech():
             return _note_speech(record, event)
+        case CallDtmf():
+            return (Pressed(event.digits),)
         case CallErrored():
             notes["lastError"] = event.message
         case _:
@@ -282,13 +302,17 @@ def _note_speech(record: CallRecord, event: CallSpeech) -> tuple[Effect, ...]:
 
 
 def _change(record: CallRecord, event: CallEvent) -> dict[str, Any]:
+    return {**_named(record, event), "type": event.type, **_details(event)}
+
+
+def _named(record: CallRecord, event: CallEvent) -> dict[str, Any]:
+    """The change by which a call gets the carrier's id, whatever else the event says."""
     return {
-        "type": event.type,
+        "type": NAMED,
         "timestamp": event.timestamp,
         "callId": record.call_id,
         "providerCallId": record.provider_call_id,
         "state": record.state.value,
-        **_details(event),
     }
 
 

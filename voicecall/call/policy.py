@@ -20,6 +20,18 @@ _SIP = re.compile(r"sips?:[^\s@<>\"]+@[^\s@<>\"]+", re.IGNORECASE)
 _DTMF = re.compile(r"[0-9*#wW]+")
 _NOT_DIGIT = re.compile(r"[^0-9]")
 
+# What some networks and carriers put in place of a number that is withheld: a word, spelled on the
+# keys of a telephone. None of them is long enough to be a number of the country it begins like.
+_WITHHELD = frozenset(
+    {
+        "266696687",  # ANONYMOUS
+        "2562533",  # BLOCKED
+        "7378742833",  # RESTRICTED
+        "86282452253",  # UNAVAILABLE
+        "8656696",  # UNKNOWN
+    }
+)
+
 
 def admits(policy: InboundPolicy, allowed: Iterable[str], caller: str) -> bool:
     """Whether an inbound call from `caller` is taken.
@@ -42,11 +54,13 @@ def digits_of(number: str) -> str:
     """The ASCII digits of a phone number.
 
     A SIP address or a name with digits in it is not a number: anything but digits and the
-    punctuation that numbers are written with gives an empty string.
+    punctuation that numbers are written with gives an empty string. So does what stands in for a
+    number that is withheld.
     """
     if number.strip(" +-.()0123456789"):
         return ""
-    return _NOT_DIGIT.sub("", number)
+    digits = _NOT_DIGIT.sub("", number)
+    return "" if digits in _WITHHELD else digits
 
 
 def check_destination(number: str, *, sip: bool) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from voicecall.call import policy
 from voicecall.call.events import CallActive, CallEnded, CallInitiated
-from voicecall.call.machine import Heard, Release, StartMaxDuration, StopRing
+from voicecall.call.machine import Heard, Pressed, Release, StartMaxDuration, StopRing
 from voicecall.call.record import CallRecord, CallState, Direction, Speaker
 from voicecall.clock import NS_PER_MS, NS_PER_S
 from voicecall.errors import CallHasEnded, CarrierError, StoreError
@@ -165,8 +165,11 @@ class Lifecycle:
         said = any(entry.speaker is Speaker.BOT for entry in record.transcript)
         opening = None if said else record.metadata.get("initialMessage")
         call = self._enter(record, opening, record.provider_call_id, "call.restored")
-        if record.answered_at is not None and self._urls is not None:
-            self._limit(call, "media", _MEDIA_RETURN_MS, CallState.ERROR)
+        if record.answered_at is not None:
+            if self._urls is not None:
+                self._limit(call, "media", _MEDIA_RETURN_MS, CallState.ERROR)
+            if call.conversation is not None:
+                call.conversation.answered()
         return call
 
     def resume_timers(self, call: LiveCall) -> None:
@@ -329,11 +332,23 @@ class Lifecycle:
             case StartMaxDuration():
                 limit_ms = self._settings.max_duration_ms
                 self._limit(call, "duration", limit_ms, CallState.TIMEOUT)
+                if call.conversation is not None:
+                    call.conversation.answered()
             case Heard():
-                if call.answer is not None and not call.answer.done():
-                    call.answer.set_result(effect.text)
+                self._hear(call, effect.text)
+            case Pressed():
+                if call.conversation is not None:
+                    call.conversation.pressed(effect.digits)
             case Release():
                 self._release(call, effect.reason)
+
+    def _hear(self, call: LiveCall, text: str) -> None:
+        """Hand the caller's words to whoever waits for them, and to the conversation anyway."""
+        awaited = call.answer is not None and not call.answer.done()
+        if call.answer is not None and awaited:
+            call.answer.set_result(text)
+        if call.conversation is not None:
+            call.conversation.heard(text, awaited=awaited)
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -387,8 +402,10 @@ class Lifecycle:
         for name in ("ring", "duration", "media"):
             self.timers.cancel((call.call_id, name))
         call.ended.set()
-        if reason is CallState.ERROR and call.ending is None and call.provider_call_id is not None:
-            # Whatever broke, it was not the carrier that ended the call.
+        ended_here = reason is CallState.ERROR or call.ending is not None
+        if ended_here and call.provider_call_id is not None:
+            # Whatever broke, it was not the carrier that ended the call. And one that we end may
+            # have been named after its hang-up was due: by an event, or a media socket.
             _ = self.hang_ups.request(call.provider_call_id)
         if self._metrics is not None:
             self._metrics.call_ended(call.record.direction, reason)

@@ -12,6 +12,7 @@ from voicecall.call import policy
 from voicecall.call.events import (
     CallActive,
     CallAnswered,
+    CallEnded,
     CallInitiated,
     CallRinging,
     CallTurn,
@@ -421,6 +422,9 @@ class CallManager:
             # Opened by another event while the store was asked.
             return call
         direction, provider_call_id = event.direction, event.provider_call_id
+        if isinstance(event, CallEnded) and provider_call_id:
+            # What is yet to come of it, late, must not open it.
+            self._refused.add(provider_call_id)
         if direction is None or not provider_call_id or not isinstance(event, _OPENING):
             self._calls.ignored["unknown"] += 1
             return None

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from voicecall.call.record import CallState
     from voicecall.clock import Clock
     from voicecall.ports import CallControl, Responder, SpeechToText, TextToSpeech
-    from voicecall.session.session import Session
     from voicecall.session.speak import MakeConversion
     from voicecall.session.timing import TurnTiming
 
@@ -40,7 +39,7 @@ class Equipment:
     """What one call is held with; shared with other calls, so the session closes none of it.
 
     Attributes:
-        tts: voices in the order they are tried.
+        tts: voices in the order they are tried; none where the carrier itself speaks.
         stt: the recogniser; None does not listen.
         responder: who answers; None leaves answering to whoever uses the call.
         settings: how it behaves.
@@ -63,7 +62,7 @@ class Surroundings:
         end: hangs the call up, in a task that outlives the session.
         on_turn: told the timing of each answered turn.
         on_cleared: told how long it took, in milliseconds, to stop what the caller interrupted.
-        on_closed: told that the session has ended.
+        on_closed: told the id of a call whose conversation has ended.
     """
 
     calls: CallControl
@@ -72,4 +71,4 @@ class Surroundings:
     end: Callable[[str, CallState], None]
     on_turn: Callable[[TurnTiming], None]
     on_cleared: Callable[[float], None]
-    on_closed: Callable[[Session], None]
+    on_closed: Callable[[str], None]

@@ -3,24 +3,80 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from voicecall.errors import SpeechError
+from voicecall.errors import RemoteError, SpeechError
 from voicecall.ports import Playback
-from voicecall.session.speak import Speech, Voice, whole
 from voicecall.session.timing import TurnTiming
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
     from types import TracebackType
 
-    from voicecall.clock import Clock
-    from voicecall.ports import AudioPath
-
 _MAX_WAITING_TEXTS = 8
 
 SKIPPED = Playback(heard_ms=0, total_ms=0, interrupted=True)
 """What becomes of a text that is never said."""
+
+
+class Speech(Protocol):
+    """One thing being said, from its text to how much of it was heard."""
+
+    @property
+    def timing(self) -> TurnTiming:
+        """When its steps happened."""
+        ...
+
+    @property
+    def failure(self) -> RemoteError | None:
+        """Why it ended early, if something failed."""
+        ...
+
+    @property
+    def began(self) -> bool:
+        """Whether any of it has been handed over to be heard."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """What was to be said, as far as it is known."""
+        ...
+
+    @property
+    def played_text(self) -> str:
+        """What of it has been handed over."""
+        ...
+
+    def heard(self) -> str:
+        """What of it has been heard up to now, as far as that can be known."""
+        ...
+
+    def stop(self) -> None:
+        """Cut it: take no more text, and have what was handed over fall silent."""
+        ...
+
+    async def run(self, pieces: AsyncGenerator[str]) -> Playback:
+        """Say the text that `pieces` bring; returns when it was heard or stopped.
+
+        A failure ends it early and is left in `failure`.
+
+        Args:
+            pieces: text as it comes; closed at the end.
+        """
+        ...
+
+
+class NewSpeech(Protocol):
+    """Makes what is to be said next."""
+
+    def __call__(self, *, timing: TurnTiming, on_begin: Callable[[str], None]) -> Speech:
+        """Something to be said.
+
+        Args:
+            timing: where its steps are noted.
+            on_begin: called with the first text when that begins to be heard.
+        """
+        ...
 
 
 class Floor:
@@ -29,9 +85,7 @@ class Floor:
     Overflow rule: at most eight texts wait; one more is refused.
 
     Args:
-        path: where is spoken.
-        voice: who speaks.
-        clock: for timings.
+        new_speech: makes what is said here.
         on_begin: called with the first sentence when its audio starts, and whether it may not be
             interrupted.
         on_end: called once for each speech, before anything that follows it, and whether it was
@@ -40,15 +94,11 @@ class Floor:
 
     def __init__(
         self,
-        path: AudioPath,
-        voice: Voice,
-        clock: Clock,
+        new_speech: NewSpeech,
         on_begin: Callable[[str, bool], None],
         on_end: Callable[[Speech, bool], None],
     ) -> None:
-        self._path = path
-        self._voice = voice
-        self._clock = clock
+        self._new_speech = new_speech
         self._on_begin = on_begin
         self._on_end = on_end
         self._lock = asyncio.Lock()
@@ -88,16 +138,13 @@ class Floor:
 
     def new_speech(self, timing: TurnTiming | None = None, *, protected: bool = False) -> Speech:
         """Something to be said with `perform`."""
-        return Speech(
-            self._path,
-            self._voice,
-            clock=self._clock,
+        return self._new_speech(
             timing=timing or TurnTiming(),
             on_begin=lambda text: self._on_begin(text, protected),
         )
 
     async def perform(self, speech: Speech, pieces: AsyncGenerator[str]) -> Playback:
-        """Say something; the floor has to be taken. Raises `SpeechError`."""
+        """Say something; the floor has to be taken. Raises `RemoteError`."""
         self._speech = speech
         interrupted = True
         try:
@@ -110,7 +157,7 @@ class Floor:
         return playback
 
     async def say(self, text: str, *, protected: bool = False) -> Playback:
-        """Say `text`; the floor has to be taken. Raises `SpeechError`."""
+        """Say `text`; the floor has to be taken. Raises `RemoteError`."""
         return await self.perform(self.new_speech(protected=protected), whole(text))
 
     def interrupt(self) -> None:
@@ -124,8 +171,6 @@ class Floor:
         if speech is None:
             return
         speech.stop()
-        if speech.began:
-            self._path.clear()
         self._end(speech, interrupted=True)
 
     async def _say(self, text: str, done: asyncio.Future[Playback], interruptions: int) -> None:
@@ -135,7 +180,7 @@ class Floor:
                 return
             try:
                 playback = await self.say(text)
-            except SpeechError as error:
+            except RemoteError as error:
                 if done.done():
                     raise
                 done.set_exception(error)
@@ -152,3 +197,8 @@ def settle(done: asyncio.Future[Playback], playback: Playback) -> None:
     """Give `done` its result, unless it has one or nobody waits for it any more."""
     if not done.done():
         done.set_result(playback)
+
+
+async def whole(text: str) -> AsyncGenerator[str]:
+    """A text that is all there, as `Speech.run` takes it."""
+    yield text

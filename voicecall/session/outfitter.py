@@ -105,7 +105,8 @@ class Outfitter:
             model = number.response_model or model
             timeout_ms = number.response_timeout_ms or timeout_ms
         return Equipment(
-            tts=(self._own.tts or self._voice(tts),),
+            # Without streaming the carrier speaks, and no voice of ours has to be installed.
+            tts=(self._own.tts or self._voice(tts),) if config.streaming.enabled else (),
             stt=self._stt,
             responder=self._own.responder or self._responder(model),
             settings=SessionSettings(

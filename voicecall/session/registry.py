@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from voicecall.dialog.history import Memories
 from voicecall.session.equipment import Surroundings
 from voicecall.session.session import Session
+from voicecall.session.spoken import SpokenSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voicecall.call.record import CallRecord, CallState
     from voicecall.clock import Clock
-    from voicecall.ports import CallControl, PathEvents, StreamStart
+    from voicecall.ports import CallControl, CarrierVoice, PathEvents, StreamStart
     from voicecall.session.equipment import Equipment
     from voicecall.session.speak import MakeConversion
     from voicecall.session.timing import TurnTiming
@@ -36,6 +38,7 @@ class Sessions:
         equip: what a call is held with; asked once a call, when its conversation begins.
         clock: the time.
         convert: makes conversions between audio formats.
+        voice: the carrier's, where no media are streamed to us and it speaks and listens instead.
         on_turn: told the timing of each answered turn.
         on_cleared: told how long each interruption took to act on, in milliseconds.
     """
@@ -46,16 +49,18 @@ class Sessions:
         *,
         clock: Clock,
         convert: MakeConversion,
+        voice: CarrierVoice | None = None,
         on_turn: Callable[[TurnTiming], None] = lambda _: None,
         on_cleared: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._equip = equip
         self._clock = clock
         self._convert = convert
+        self._voice = voice
         self._on_turn = on_turn
         self._on_cleared = on_cleared
         self._memories = Memories()
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Session | SpokenSession] = {}
         # Hang-ups are not the sessions' own tasks: each ends the session that asked for it.
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: CallControl | None = None
@@ -72,25 +77,22 @@ class Sessions:
         self._calls = calls
         self._learn_provider_id = learn_provider_id
 
-    def open(self, record: CallRecord, opening: str | None) -> Session:
+    def open(self, record: CallRecord, opening: str | None) -> Session | SpokenSession:
         """Begin the conversation of a call that may not be answered yet."""
         if self._calls is None:
             raise RuntimeError("attach the call manager before the first call")
-        session = Session(
-            record,
-            opening,
-            self._equip(record),
-            self._memories.of(record.session_key),
-            Surroundings(
-                calls=self._calls,
-                clock=self._clock,
-                convert=self._convert,
-                end=self._end,
-                on_turn=self._on_turn,
-                on_cleared=self._on_cleared,
-                on_closed=self._forget,
-            ),
+        surroundings = Surroundings(
+            calls=self._calls,
+            clock=self._clock,
+            convert=self._convert,
+            end=self._end,
+            on_turn=self._on_turn,
+            on_cleared=self._on_cleared,
+            on_closed=self._forget,
         )
+        history = self._memories.of(record.session_key)
+        begin = Session if self._voice is None else partial(SpokenSession, voice=self._voice)
+        session = begin(record, opening, self._equip(record), history, surroundings)
         self._sessions[record.call_id] = session
         return session
 
@@ -100,11 +102,13 @@ class Sessions:
         A socket that names no call at all is not let in.
         """
         session = self._sessions.get(call_id)
-        if session is None or self._learn_provider_id is None or not start.provider_call_id:
+        if not isinstance(session, Session) or self._learn_provider_id is None:
+            return None
+        if not start.provider_call_id:
             return None
         return session if self._learn_provider_id(call_id, start.provider_call_id) else None
 
-    def find(self, call_id: str) -> Session | None:
+    def find(self, call_id: str) -> Session | SpokenSession | None:
         """The live conversation of a call."""
         return self._sessions.get(call_id)
 
@@ -118,9 +122,8 @@ class Sessions:
             if late:
                 await asyncio.wait(late)
 
-    def _forget(self, session: Session) -> None:
-        if self._sessions.get(session.call_id) is session:
-            del self._sessions[session.call_id]
+    def _forget(self, call_id: str) -> None:
+        self._sessions.pop(call_id, None)
 
     def _end(self, call_id: str, reason: CallState) -> None:
         task = asyncio.create_task(self._end_call(call_id, reason))

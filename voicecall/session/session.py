@@ -1,63 +1,36 @@
-"""One call's conversation: it listens, decides whose turn it is, answers, and tells the call."""
+"""The conversation of a call whose media are streamed to us: we speak and listen ourselves."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
-from collections import deque
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from functools import partial
+from typing import TYPE_CHECKING
 
-from voicecall.call.events import (
-    CallActive,
-    CallDtmf,
-    CallErrored,
-    CallSpeaking,
-    CallSpeech,
-    CallSpoken,
-)
-from voicecall.call.record import CallState, Speaker
-from voicecall.clock import NS_PER_MS, NS_PER_S
-from voicecall.dialog.turns import Interrupt, TurnOutput, Turns
-from voicecall.errors import NotConnected, SpeechError
-from voicecall.ports import (
-    FinalTranscript,
-    PartialTranscript,
-    ReplyRequest,
-    SpeechStarted,
-    SpeechStopped,
-)
-from voicecall.session.floor import SKIPPED, Floor, settle
+from voicecall.call.events import CallDtmf, CallSpeech
+from voicecall.call.record import CallState
+from voicecall.clock import NS_PER_S
+from voicecall.ports import FinalTranscript, PartialTranscript, SpeechStarted, SpeechStopped
+from voicecall.session.floor import Floor
 from voicecall.session.listen import Listener
-from voicecall.session.reply import Reply
-from voicecall.session.reports import Reports
-from voicecall.session.speak import Voice
+from voicecall.session.speak import PathSpeech, Voice
+from voicecall.session.talk import Talk
 from voicecall.session.timing import TurnTiming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-
-    from voicecall.call.events import CallEvent
     from voicecall.call.record import CallRecord
     from voicecall.dialog.history import History
-    from voicecall.ports import AudioPath, Playback, Responder, SttEvent
+    from voicecall.ports import AudioPath, SttEvent
     from voicecall.session.equipment import Equipment, Surroundings
-    from voicecall.session.speak import Speech
+    from voicecall.session.floor import Speech
 
 _log = logging.getLogger("voicecall.session")
 
 _LISTENING_TIMEOUT_S = 0.5
-_MAX_DIGITS = 32
-_MAX_TIMINGS = 200
-_FLUSH_TIMEOUT_S = 2.0
-_CLOSE_TIMEOUT_S = 3.0
 
 
-class Session:
+class Session(Talk):
     """One call's conversation; implements `ports.Conversation` and `ports.PathEvents`.
-
-    All its work happens in tasks of one group, which `close` ends.
 
     Args:
         record: the call; read only.
@@ -75,87 +48,22 @@ class Session:
         history: History,
         surroundings: Surroundings,
     ) -> None:
-        self.call_id = record.call_id
-        self.timings: deque[TurnTiming] = deque(maxlen=_MAX_TIMINGS)
-        self._converses = record.metadata.get("mode", "conversation") != "notify"
-        self._opening = opening
-        self._equipment = equipment
-        self._settings = equipment.settings
-        self._history = history
-        self._surroundings = surroundings
-        self._clock = surroundings.clock
-        self._turns = Turns(self._settings.barge_in)
-        self._reports = Reports(surroundings.calls)
+        super().__init__(record, opening, equipment, history, surroundings)
         self._path: AudioPath | None = None
-        self._floor: Floor | None = None
-        self._opened: asyncio.Future[tuple[AudioPath, Floor]] = (
-            asyncio.get_running_loop().create_future()
-        )
         self._listener: Listener | None = None
-        # The newest reply asked for; an older one that has not begun is no longer wanted.
-        self._reply_number = 0
-        self._answer: Speech | None = None
-        self._unremembered: list[str] = []
-        self._digits = ""
         self._caller_stopped_ns: int | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._closed = False
-        self._group = asyncio.TaskGroup()
-        self._main = asyncio.create_task(self._run(), name=f"session {self.call_id}")
 
     # --- the call's actor ---------------------------------------------------------------------
 
-    async def say(self, text: str) -> Playback:
-        """Say `text` after what is being said; returns when it was played or cut short.
+    def answered(self) -> None:
+        """Nothing: the conversation begins when its audio path opens."""
 
-        An interruption by the caller also skips texts that are still waiting.
+    def heard(self, text: str, *, awaited: bool) -> None:
+        """Nothing: it was heard here first."""
 
-        Raises:
-            NotConnected: there is no audio path.
-            SpeechError: it could not be synthesized, or eight texts are already waiting.
-        """
-        if self._floor is None or self._closed:
-            raise NotConnected("the call has no audio path", call_id=self.call_id)
-        done: asyncio.Future[Playback] = asyncio.get_running_loop().create_future()
-        saying = self._group.create_task(self._guarded(self._floor.queue(text, done)))
-        # Also when the task was cancelled before it had begun.
-        saying.add_done_callback(lambda _: settle(done, SKIPPED))
-        return await done
-
-    async def close(self) -> None:
-        """Stop speaking and listening and free the audio path. May be called again.
-
-        Returns once what was heard last has been recorded, or could not be within two seconds.
-        """
-        if self._closed:
-            return
-        self._closed = True
-        if self._floor is not None:
-            self._floor.cut()
-        self._forget_deadline()
-        self._main.cancel()
-        _, pending = await asyncio.wait({self._main}, timeout=_CLOSE_TIMEOUT_S)
-        if pending:
-            _log.error("a conversation does not end", extra={"call_id": self.call_id})
-        if self._path is not None:
-            self._path.close()
-        self._surroundings.on_closed(self)
-        await self._reports.finish(_FLUSH_TIMEOUT_S)
-        if not pending:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        """Drop what refers back here, so that an ended call is freed at once.
-
-        The collector would come late: it looks at old objects only when very many are new.
-        """
-        # A cancelled group refers to its error, whose traceback refers to all that was at work.
-        try:
-            self._main.exception()
-        except asyncio.CancelledError as error:
-            traceback.clear_frames(error.__traceback__)
-        self._path = self._floor = self._listener = self._answer = None
-        del self._main, self._group, self._opened
+    def pressed(self, digits: str) -> None:
+        """Nothing: the audio path has told."""
 
     # --- the audio path -----------------------------------------------------------------------
 
@@ -166,8 +74,8 @@ class Session:
         elif self._floor is None:
             voice = Voice(self._equipment.tts, self._surroundings.convert)
             self._path = path
-            self._floor = Floor(path, voice, self._clock, self._on_begin, self._on_end)
-            self._opened.set_result((path, self._floor))
+            new_speech = partial(PathSpeech, path, voice, clock=self._clock)
+            self._open(Floor(new_speech, self._on_begin, self._on_end))
 
     def on_path_dtmf(self, digit: str) -> None:
         """The caller pressed a key."""
@@ -175,55 +83,21 @@ class Session:
             return
         awaited = self._surroundings.calls.awaits_transcript(self.call_id)
         self._report(CallDtmf, digits=digit)
-        if not self._converses:
-            return
-        self._digits = (self._digits + digit)[-_MAX_DIGITS:]
-        self._act(self._turns.key_pressed())
-        if not awaited:
-            self._start_reply(TurnTiming(final_ns=self._clock.now_ns()))
+        self._take_keys(digit, awaited=awaited)
 
     def on_path_lost(self, reason: str) -> None:
         """The socket dropped and did not come back: to the caller the call is over."""
         _log.info("audio path lost", extra={"call_id": self.call_id, "reason": reason})
         self._surroundings.end(self.call_id, CallState.HANGUP_USER)
 
-    # --- the course of the call ---------------------------------------------------------------
+    # --- hearing ------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        async with self._group:
-            self._begin(self._reports.run())
-            path, floor = await self._opened
-            self._report(CallActive)
-            await self._guarded(
-                self._converse(path, floor) if self._converses else self._notify(floor)
-            )
-            # The group ends when the session is closed, not when there is nothing to do.
-            await asyncio.get_running_loop().create_future()
-
-    async def _notify(self, floor: Floor) -> None:
-        """Say the message, let it sink in, hang up."""
-        reason = CallState.HANGUP_BOT
-        try:
-            async with floor:
-                await self._say_opening(floor)
-        except SpeechError:
-            _log.exception("the message could not be said", extra={"call_id": self.call_id})
-            reason = CallState.ERROR
-        else:
-            await asyncio.sleep(self._settings.notify_hangup_delay_ms / 1000)
-        await self._hang_up(reason)
-
-    async def _converse(self, path: AudioPath, floor: Floor) -> None:
-        async with floor:
-            await self._begin_to_listen(path)
-            await self._say_opening(floor)
-
-    async def _begin_to_listen(self, path: AudioPath) -> None:
+    async def _begin_to_listen(self) -> None:
         """Returns when recognition works, at the latest after half a second."""
-        if self._equipment.stt is None:
+        if self._equipment.stt is None or self._path is None:
             return
         self._listener = Listener(
-            path, self._equipment.stt, self._surroundings.convert, self._on_speech
+            self._path, self._equipment.stt, self._surroundings.convert, self._on_speech
         )
         self._begin(self._listener.run())
         try:
@@ -231,16 +105,6 @@ class Session:
                 await self._listener.ready.wait()
         except TimeoutError:
             _log.info("greeting before recognition is ready", extra={"call_id": self.call_id})
-
-    async def _say_opening(self, floor: Floor) -> None:
-        if self._opening:
-            await floor.say(self._opening, protected=True)
-
-    async def _hang_up(self, reason: CallState = CallState.HANGUP_BOT) -> None:
-        await self._reports.flushed(_FLUSH_TIMEOUT_S)
-        self._surroundings.end(self.call_id, reason)
-
-    # --- hearing ------------------------------------------------------------------------------
 
     def _on_speech(self, event: SttEvent) -> None:
         match event:
@@ -252,15 +116,9 @@ class Session:
             case PartialTranscript():
                 self._act(self._turns.partial(event.text))
             case FinalTranscript():
-                self._act(self._turns.final(event.text), event.confidence)
+                on_turn = partial(self._on_turn, confidence=event.confidence)
+                self._act(self._turns.final(event.text), on_turn)
         self._watch_deadline()
-
-    def _act(self, outputs: Sequence[TurnOutput], confidence: float | None = None) -> None:
-        for output in outputs:
-            if isinstance(output, Interrupt):
-                self._interrupt()
-            else:
-                self._on_turn(output.text, confidence)
 
     def _on_turn(self, text: str, confidence: float | None) -> None:
         timing = TurnTiming(self._caller_stopped_ns, self._clock.now_ns())
@@ -268,22 +126,23 @@ class Session:
         # Asked before the report, which ends the waiting.
         awaited = self._surroundings.calls.awaits_transcript(self.call_id)
         self._report(CallSpeech, text=text, confidence=confidence)
-        self._unremembered.append(text)
-        # What the bot is saying was there first; it is remembered when it ends.
-        if self._floor is None or not self._floor.audible:
-            self._remember_caller()
-        if not awaited:
-            self._start_reply(timing)
+        self._take_turn(text, timing, awaited=awaited)
 
-    def _remember_caller(self) -> None:
-        for text in self._unremembered:
-            self._history.add(Speaker.USER, text)
-        self._unremembered.clear()
+    def _on_begin(self, text: str, protected: bool) -> None:
+        super()._on_begin(text, protected)
+        self._watch_deadline()
+
+    def _on_end(self, speech: Speech, interrupted: bool) -> None:
+        super()._on_end(speech, interrupted)
+        self._watch_deadline()
+
+    # --- time ---------------------------------------------------------------------------------
 
     def _watch_deadline(self) -> None:
         """Ask the turn-taking again when it wants to be asked."""
         self._forget_deadline()
-        if (at_ns := self._turns.deadline_ns) is not None:
+        at_ns = self._turns.deadline_ns
+        if at_ns is not None and not self._closed:
             wait_s = max(0, at_ns - self._clock.now_ns()) / NS_PER_S
             loop = asyncio.get_running_loop()
             self._deadline = loop.call_later(wait_s, self._on_deadline)
@@ -298,95 +157,20 @@ class Session:
         self._act(self._turns.elapsed(self._clock.now_ns(), level_dbfs))
         self._watch_deadline()
 
-    def _interrupt(self) -> None:
-        """The caller takes the floor: nothing that was going to be said is said."""
-        self._reply_number += 1
-        if self._floor is not None:
-            noticed_ns = self._clock.now_ns()
-            self._floor.interrupt()
-            self._surroundings.on_cleared((self._clock.now_ns() - noticed_ns) / NS_PER_MS)
+    # --- end ----------------------------------------------------------------------------------
 
-    # --- answering ----------------------------------------------------------------------------
+    async def close(self) -> None:
+        """Stop speaking and listening and free the audio path. May be called again.
 
-    def _start_reply(self, timing: TurnTiming) -> None:
-        """Answer what the caller said last, instead of anything they said before."""
-        responder, floor = self._equipment.responder, self._floor
-        if responder is None or floor is None or not self._converses:
-            return
-        self._reply_number += 1
-        if self._answer is not None and not self._answer.began:
-            self._answer.stop()
-        self._begin(self._reply(responder, floor, self._reply_number, timing))
+        Returns once what was heard last has been recorded, or could not be within two seconds.
+        """
+        self._forget_deadline()
+        await super().close()
 
-    async def _reply(
-        self, responder: Responder, floor: Floor, number: int, timing: TurnTiming
-    ) -> None:
-        async with floor:
-            if number != self._reply_number:
-                return
-            digits = self._digits
-            request = ReplyRequest(self.call_id, self._history.turns, digits)
-            timeout_s = self._settings.response_timeout_ms / 1000
-            reply = Reply(responder.reply(request), timeout_s, self._clock, timing)
-            self._answer = floor.new_speech(timing)
-            playback = await floor.perform(self._answer, reply.texts())
-            self._answer = None
-            if playback.interrupted or number != self._reply_number:
-                return
-            self._digits = self._digits.removeprefix(digits)
-            if reply.failed:
-                await floor.say(self._settings.apology)
-        if reply.hang_up:
-            await self._hang_up()
+    def _free(self) -> None:
+        if self._path is not None:
+            self._path.close()
 
-    # --- speaking -----------------------------------------------------------------------------
-
-    def _on_begin(self, text: str, protected: bool) -> None:
-        self._turns.bot_started(self._clock.now_ns(), protected=protected)
-        self._watch_deadline()
-        self._report(CallSpeaking, text=text)
-
-    def _on_end(self, speech: Speech, interrupted: bool) -> None:
-        if speech.began:
-            self._turns.bot_finished()
-            self._watch_deadline()
-            heard = speech.heard() if interrupted else speech.played_text
-            self._history.add(Speaker.BOT, heard)
-            self._report(
-                CallSpoken,
-                text=speech.text,
-                heard=heard,
-                interrupted=interrupted,
-                timing=speech.timing.to_json(),
-            )
-            if speech.timing.final_ns is not None:
-                self.timings.append(speech.timing)
-                self._surroundings.on_turn(speech.timing)
-        self._remember_caller()
-
-    # --- tasks and reports --------------------------------------------------------------------
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._group.create_task(self._guarded(work))
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """A task's boundary: one part that fails must not end the conversation."""
-        try:
-            await work
-        except SpeechError as error:
-            _log.warning("speech failed", exc_info=error, extra={"call_id": self.call_id})
-            self._report(CallErrored, message=str(error), retryable=True)
-        except Exception:  # noqa: BLE001  (a task's boundary)
-            _log.exception("a conversation task failed", extra={"call_id": self.call_id})
-
-    def _report(self, kind: Callable[..., CallEvent], **details: object) -> None:
-        event_id = uuid4().hex
-        self._reports.add(
-            kind(
-                id=event_id,
-                dedupe_key=f"session:{event_id}",
-                timestamp=self._clock.wall_ms(),
-                call_id=self.call_id,
-                **details,
-            )
-        )
+    def _let_go(self) -> None:
+        super()._let_go()
+        self._path = self._listener = None

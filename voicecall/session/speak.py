@@ -103,8 +103,8 @@ class Voice:
             yield tail
 
 
-class Speech:
-    """One thing being said, from its text to how much of it was heard.
+class PathSpeech:
+    """One thing being said over an audio path; implements `floor.Speech`.
 
     Args:
         path: where it is played.
@@ -158,10 +158,12 @@ class Speech:
         return heard_text(self._spoken_texts(), self._utterance.heard_ms())
 
     def stop(self) -> None:
-        """Stop taking text and making audio. What is queued is cleared by the path, not here."""
+        """Stop taking text and making audio, and silence what is queued."""
         self._stopped = True
         if self._work is not None:
             self._work.cancel()
+        if self.began:
+            self._path.clear()
 
     async def run(self, pieces: AsyncGenerator[str]) -> Playback:
         """Say the text that `pieces` bring; returns when it was played or stopped.
@@ -254,8 +256,3 @@ async def _split(pieces: AsyncGenerator[str]) -> AsyncGenerator[str]:
             yield sentence
     for sentence in splitter.flush():
         yield sentence
-
-
-async def whole(text: str) -> AsyncGenerator[str]:
-    """A text that is all there, as `Speech.run` takes it."""
-    yield text

@@ -11,11 +11,12 @@ import pytest
 from tests.carriers.plivo.requests import AUTH_ID, AUTH_TOKEN, CALL, CALL_ID, REQUEST, URL
 from tests.carriers.plivo.rest_server import Reply, RestServer, reply
 from voicecall.call.record import CallState
+from voicecall.carriers import _prompts
+from voicecall.carriers._prompts import Prompts
 from voicecall.carriers.plivo import client as client_module
 from voicecall.carriers.plivo.client import Dialing, PlivoCarrier
 from voicecall.carriers.plivo.instructions import Instructions
 from voicecall.carriers.plivo.names import CallNames
-from voicecall.carriers.plivo.prompts import Prompts
 from voicecall.carriers.plivo.rest import Account, Timeouts
 from voicecall.clock import SystemClock
 from voicecall.errors import CarrierError, ConfigError
@@ -92,7 +93,7 @@ def test_a_dial_is_one_request_with_our_id_in_every_url() -> None:
             url = urlsplit(sent[f"{name}_url"])
             assert dict(parse_qsl(url.query)) == {"callId": CALL_ID}
             assert sent[f"{name}_method"] == "POST"
-        assert sent["hangup_url"].endswith("#rc=5")
+        assert sent["hangup_url"].endswith("#rc=5&rp=all")
         assert not {"send_digits", "time_limit", "machine_detection"} & sent.keys()
         assert "machine_detection_url" not in sent
 
@@ -493,7 +494,7 @@ def test_what_is_said_is_said_once_plivo_says_so() -> None:
             prompt = it.prompts.next(CALL)
             assert prompt is not None
             assert prompt.text == "Hello"
-            it.prompts.spoken(CALL, prompt.id)
+            it.prompts.said(CALL, prompt.id)
             assert await saying is True
 
     run(case)
@@ -508,7 +509,7 @@ def test_something_newer_cuts_what_is_said() -> None:
             assert await older is False
             prompt = it.prompts.next(CALL)
             assert prompt is not None
-            it.prompts.spoken(CALL, prompt.id)
+            it.prompts.said(CALL, prompt.id)
             assert await newer is True
 
     run(case)
@@ -527,14 +528,15 @@ def test_what_is_said_can_be_stopped() -> None:
     run(case)
 
 
-def test_what_plivo_never_speaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_SPEECH_S", 0.1)
-    monkeypatch.setattr(client_module, "_SPEECH_S_PER_CHAR", 0.0)
+def test_what_plivo_never_says_that_it_spoke_counts_as_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_prompts, "SPEECH_S", 0.1)
+    monkeypatch.setattr(_prompts, "SPEECH_S_PER_CHAR", 0.0)
 
     async def case() -> None:
         async with asking(MOVED) as it:
-            with pytest.raises(CarrierError, match="did not say that it spoke"):
-                await it.carrier.say(CALL, "Hello")
+            assert await it.carrier.say(CALL, "Hello") is False
             assert len(it.prompts) == 0
 
     run(case)
@@ -545,9 +547,52 @@ def test_what_plivo_refuses_to_speak_is_forgotten() -> None:
         async with asking(reply(404, error="no")) as it:
             with pytest.raises(CarrierError, match="refused a transfer"):
                 await it.carrier.say(CALL, "Hello")
-            with pytest.raises(CarrierError, match="3000 characters"):
-                await it.carrier.say(CALL, "x" * 3001)
             assert len(it.prompts) == 0
+
+    run(case)
+
+
+def test_a_long_text_is_said_piece_by_piece() -> None:
+    async def case() -> None:
+        async with asking(MOVED) as it:
+            saying = asyncio.create_task(it.carrier.say(CALL, "word " * 1000))
+            lengths = []
+            for _ in range(2):
+                await it.server.arrived.acquire()
+                prompt = it.prompts.next(CALL)
+                assert prompt is not None
+                lengths.append(len(prompt.text))
+                it.prompts.said(CALL, prompt.id)
+            assert await saying is True
+            assert lengths == [2999, 1999]
+
+    run(case)
+
+
+def test_a_call_that_asks_what_to_do_is_told_in_the_answer() -> None:
+    async def case() -> None:
+        async with asking(MOVED) as it:
+            it.prompts.asks(CALL)
+            saying = asyncio.create_task(it.carrier.say(CALL, "Hello"))
+            await asyncio.sleep(0)
+            prompt = it.prompts.next(CALL)
+            assert prompt is not None
+            it.prompts.said(CALL, prompt.id)
+            assert await saying is True
+            assert it.server.seen() == []
+
+    run(case)
+
+
+def test_plivo_listens_by_itself_and_closing_cuts_what_is_being_said() -> None:
+    async def case() -> None:
+        async with asking(MOVED) as it:
+            await it.carrier.listen(CALL)
+            assert it.server.seen() == []
+            saying = asyncio.create_task(it.carrier.say(CALL, "Hello"))
+            await it.server.arrived.acquire()
+            await it.carrier.close()
+            assert await saying is False
 
     run(case)
 

@@ -9,9 +9,9 @@ import pytest
 
 from tests.carriers.plivo.requests import CALL, CALL_ID, REQUEST, URL
 from voicecall.call.record import CallRecord, CallState, Direction
+from voicecall.carriers._prompts import Prompts
 from voicecall.carriers.plivo.instructions import Instructions, Manner
 from voicecall.carriers.plivo.names import CallNames
-from voicecall.carriers.plivo.prompts import Prompts
 from voicecall.carriers.plivo.stream import PlivoDialect
 from voicecall.ports import ALAW_8K, AudioFormat
 

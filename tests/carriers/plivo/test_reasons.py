@@ -31,6 +31,8 @@ pytestmark = pytest.mark.unit
         ({"status": "completed", "code": "3010"}, CallState.BUSY),
         ({"status": "completed", "code": "3020"}, CallState.BUSY),
         ({"status": "completed", "code": "3120"}, CallState.FAILED),
+        ({"status": "completed", "code": "6000"}, CallState.TIMEOUT),
+        ({"status": "completed", "code": "6020"}, CallState.ERROR),
         ({"status": "completed", "code": "4010", "source": "Answer XML"}, CallState.COMPLETED),
         ({"status": "completed", "code": "4000", "source": "Callee"}, CallState.HANGUP_USER),
         ({"status": "completed", "code": "4000", "source": "Caller"}, CallState.HANGUP_USER),

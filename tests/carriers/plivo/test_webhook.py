@@ -20,6 +20,7 @@ from tests.carriers.plivo.requests import (
     webhook,
 )
 from voicecall.call.events import (
+    NO_TURN,
     CallActive,
     CallAnswered,
     CallDtmf,
@@ -32,9 +33,9 @@ from voicecall.call.events import (
     CallSpeech,
 )
 from voicecall.call.record import CallRecord, CallState, Direction
+from voicecall.carriers._prompts import Prompt, Prompts
 from voicecall.carriers.plivo.instructions import Instructions
 from voicecall.carriers.plivo.names import CallNames
-from voicecall.carriers.plivo.prompts import Prompts
 from voicecall.carriers.plivo.signature import FORM, SignatureVerifier
 from voicecall.carriers.plivo.webhook import IGNORED, PlivoWebhook
 from voicecall.clock import ManualClock
@@ -199,6 +200,33 @@ def test_words_are_told_with_their_turn() -> None:
             turn_token="7u2n",
         )
     ]
+
+
+def test_words_listened_for_outside_of_a_turn_say_so() -> None:
+    fields = {"InputType": "speech", "Digits": "", "Speech": "Hm"}
+    (speech,) = parse(OUTBOUND | fields, LISTENED.replace("&turn=7u2n", ""))
+    assert isinstance(speech, CallSpeech)
+    assert speech.turn_token == NO_TURN
+
+
+def test_a_call_that_asks_is_told_in_the_answer_what_is_said_meanwhile() -> None:
+    async def refuse(_: Prompt) -> None:
+        raise AssertionError
+
+    async def case() -> None:
+        prompts = Prompts()
+        hook = plivo(prompts=prompts)
+        started = believed(OUTBOUND | {"Event": "StartApp"}, OURS)
+        hook.parse(started)
+        saying = asyncio.create_task(prompts.say(REQUEST, "Hello", refuse))
+        await asyncio.sleep(0)
+        speak, redirect = told(hook.answer(started, record()))
+        assert speak.text == "Hello"
+        back = believed(OUTBOUND | {"Event": "Redirect"}, redirect.text or "")
+        hook.answer(back, record())
+        assert await saying is True
+
+    asyncio.run(case())
 
 
 def test_keys_are_told() -> None:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.socket
 
 STREAM = "wss://calls.example/voice/stream/0123456789abcdef"
 REQUEST = DialRequest("c-1", "+13125550002", "+13125550001", "notify", STREAM, 30_000)
-STATE = ClientState("c-1", Direction.OUTBOUND, turn_token="t-1")
+STATE = ClientState("c-1", Direction.OUTBOUND, streams=True)
 WAITING = CallRecord(
     "c-2",
     "telnyx",
@@ -330,7 +330,7 @@ def test_the_memory_of_calls_picked_up_is_bounded(monkeypatch: pytest.MonkeyPatc
 def test_speaking_lasts_until_telnyx_has_said_it() -> None:
     async def case() -> None:
         async with api(answer(DONE)) as served, carrier(served) as telnyx:
-            speaking = asyncio.create_task(telnyx.speak(CALL, "a" * 3000 + " b"))
+            speaking = asyncio.create_task(telnyx.say(CALL, "a" * 3000 + " b"))
             while len(served.sent) < 2:
                 served.arrived.clear()
                 await served.arrived.wait()
@@ -349,7 +349,7 @@ def test_speaking_lasts_until_telnyx_has_said_it() -> None:
 def test_speech_that_is_cut_says_so(how: str) -> None:
     async def case() -> None:
         async with api(answer(DONE)) as served, carrier(served) as telnyx:
-            speaking = asyncio.create_task(telnyx.speak(CALL, "Hello"))
+            speaking = asyncio.create_task(telnyx.say(CALL, "Hello"))
             await served.arrived.wait()
             if how == "stop":
                 await telnyx.stop_speaking(CALL)
@@ -364,10 +364,23 @@ def test_speech_that_is_cut_says_so(how: str) -> None:
     run(case)
 
 
+def test_the_rest_of_a_long_text_is_not_sent_once_it_is_cut() -> None:
+    async def case() -> None:
+        async with api(answer(DONE)) as served, carrier(served) as telnyx:
+            saying = asyncio.create_task(telnyx.say(CALL, "a" * 3000 + " b"))
+            await served.arrived.wait()
+            telnyx.spoken(CALL, "e1", completed=False)
+            assert await saying is False
+            assert served.actions() == ["speak"]
+            assert len(telnyx._prompts) == 0
+
+    run(case)
+
+
 def test_a_report_faster_than_the_answer_is_not_lost() -> None:
     async def case() -> None:
         async with api(answer(DONE)) as served, carrier(served) as telnyx:
-            speaking = asyncio.create_task(telnyx.speak(CALL, "Hello"))
+            speaking = asyncio.create_task(telnyx.say(CALL, "Hello"))
             await served.arrived.wait()
             telnyx.spoken(CALL, "e1", completed=True)
             assert await speaking is True
@@ -380,7 +393,7 @@ def test_a_report_that_never_comes_is_not_waited_for_forever(
 ) -> None:
     async def case() -> None:
         async with api(answer(DONE)) as served, carrier(served) as telnyx:
-            assert await telnyx.speak(CALL, "Hello") is True
+            assert await telnyx.say(CALL, "Hello") is False
             assert len(telnyx._prompts) == 0
 
     monkeypatch.setattr(client, "_SPEECH_GRACE_S", 0.05)
@@ -393,31 +406,23 @@ def test_a_text_that_is_refused_leaves_nothing_behind() -> None:
     async def case() -> None:
         async with api(refusal(422, "90034")) as served, carrier(served) as telnyx:
             with pytest.raises(CarrierError, match="until the call is answered"):
-                await telnyx.speak(CALL, "Hello")
+                await telnyx.say(CALL, "Hello")
             assert len(telnyx._prompts) == 0
-            assert await telnyx.speak(CALL, " ") is True
+            assert await telnyx.say(CALL, " ") is True
             assert len(served.sent) == 1
 
     run(case)
 
 
-def test_listening_again_gives_transcripts_a_new_token() -> None:
+def test_listening_again_changes_nothing() -> None:
     async def case() -> None:
-        async with (
-            api(answer(DONE), refusal(422, "90054"), answer(DONE)) as served,
-            carrier(served) as telnyx,
-        ):
-            await telnyx.listen(CALL, STATE)
+        async with api(answer(DONE), refusal(422, "90054")) as served, carrier(served) as telnyx:
+            for _ in range(2):
+                await telnyx.listen(CALL)
             assert served.sent[0].body["transcription_tracks"] == "inbound"
-            await telnyx.listen(CALL, replace(STATE, turn_token="t-2"))
-            assert served.actions() == [
-                "transcription_start",
-                "transcription_start",
-                "client_state_update",
-            ]
-            assert served.sent[2].method == "PUT"
-            state = ClientState.decode(served.sent[2].body["client_state"])
-            assert state == replace(STATE, turn_token="t-2")
+            # What webhooks bring back stays as it was.
+            assert "client_state" not in served.sent[0].body
+            assert served.actions() == ["transcription_start"] * 2
 
     run(case)
 
@@ -426,7 +431,7 @@ def test_listening_that_is_refused_is_an_error() -> None:
     async def case() -> None:
         async with api(refusal(422, "90034")) as served, carrier(served) as telnyx:
             with pytest.raises(CarrierError, match="transcribe the call"):
-                await telnyx.listen(CALL, STATE)
+                await telnyx.listen(CALL)
 
     run(case)
 

@@ -29,7 +29,7 @@ EVERYTHING = replace(
 )
 STREAM = "wss://calls.example/voice/stream/0123456789abcdef"
 REQUEST = DialRequest("c-1", "+13125550002", "+13125550001", "notify", None, 30_000)
-STATE = ClientState("c-1", Direction.OUTBOUND, streams=True, turn_token="t")
+STATE = ClientState("c-1", Direction.OUTBOUND, streams=True)
 
 
 def dial(settings: TelnyxSettings = SETTINGS, **changes: Any) -> dict[str, Any]:
@@ -93,9 +93,8 @@ COMMANDS = [
     markup.stream(EVERYTHING, STATE, STREAM),
     *markup.speak(SETTINGS, "Hello"),
     markup.stop_speaking(),
-    markup.listen(SETTINGS, STATE),
+    markup.listen(SETTINGS),
     markup.stop_listening(),
-    markup.update_state(STATE),
     markup.keys("12#"),
     markup.hang_up(),
 ]
@@ -140,23 +139,15 @@ def test_text_is_never_read_as_markup() -> None:
     assert command.parameters["payload_type"] == "text"
 
 
-@given(st.text(), st.integers(1, 40))
-def test_pieces_hold_the_whole_text_and_are_never_too_long(text: str, limit: int) -> None:
-    said = markup.pieces(text, limit)
-    assert all(0 < len(piece) <= limit for piece in said)
-    assert "".join("".join(said).split()) == "".join(text.split())
-
-
 @given(
     call_id=st.text(st.characters(codec="utf-8")),
     direction=st.sampled_from(Direction),
     streams=st.booleans(),
-    turn_token=st.none() | st.text(st.characters(codec="utf-8")),
 )
 def test_a_state_comes_back_as_it_was_sent(
-    call_id: str, direction: Direction, streams: bool, turn_token: str | None
+    call_id: str, direction: Direction, streams: bool
 ) -> None:
-    state = ClientState(call_id, direction, streams, turn_token)
+    state = ClientState(call_id, direction, streams)
     encoded = state.encode()
     # It travels inside JSON, twice.
     assert ClientState.decode(orjson.loads(orjson.dumps(encoded))) == state

@@ -179,14 +179,11 @@ def test_a_key_is_told_unless_the_media_socket_brings_it_too() -> None:
     assert parsed(event("call.dtmf.received", digit="#", client_state=streams)) == []
 
 
-def test_words_carry_the_token_of_their_turn() -> None:
-    state = ClientState("c-1", Direction.OUTBOUND, turn_token="t-9").encode()
+def test_words_are_told() -> None:
     data = {"transcript": " Good day. ", "is_final": True, "confidence": 0.9}
-    assert said("call.transcription", client_state=state, transcription_data=data) == CallSpeech(
-        **head("call.transcription", "c-1"),
-        text="Good day.",
-        confidence=0.9,
-        turn_token="t-9",
+    event = said("call.transcription", client_state=OURS.encode(), transcription_data=data)
+    assert event == CallSpeech(
+        **head("call.transcription", "c-1"), text="Good day.", confidence=0.9
     )
 
 

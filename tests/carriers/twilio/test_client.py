@@ -19,9 +19,9 @@ from tests.carriers.twilio.api import (
     run,
 )
 from voicecall.call.record import CallState
+from voicecall.carriers._prompts import Prompts
 from voicecall.carriers.twilio.client import Dialing, TwilioCarrier
 from voicecall.carriers.twilio.instructions import Instructions
-from voicecall.carriers.twilio.prompts import Prompts
 from voicecall.carriers.twilio.rest import Account, Timeouts
 from voicecall.clock import ManualClock
 from voicecall.errors import CarrierError, InvalidRequest
@@ -180,7 +180,7 @@ def test_a_dial_that_fails_is_asked_for_once() -> None:
 def test_hanging_up_succeeds_also_when_the_call_is_over(said: bytes) -> None:
     async def case() -> None:
         async with Using(said) as twilio:
-            prompt = twilio.prompts.begin(CALL)
+            prompt = twilio.prompts.put(CALL, "Hello")
             await twilio.carrier.hang_up(CALL)
             assert await prompt.outcome is False
         (sent,) = twilio.api.sent
@@ -311,6 +311,22 @@ def test_a_long_text_is_said_piece_by_piece() -> None:
                 twilio.prompts.said(CALL, (twilio.twiml()[1].text or "").partition("said=")[2])
             assert await saying is True
         assert all(len(sent.form["Twiml"][0]) <= 4000 for sent in twilio.api.sent)
+
+    run(case)
+
+
+def test_a_call_that_asks_what_to_do_is_told_in_the_answer() -> None:
+    async def case() -> None:
+        async with Using(UPDATED) as twilio:
+            twilio.prompts.asks(CALL)
+            saying = asyncio.create_task(twilio.carrier.say(CALL, "hello"))
+            await asyncio.sleep(0)
+            prompt = twilio.prompts.next(CALL)
+            assert prompt is not None
+            twilio.prompts.said(CALL, prompt.id)
+            assert await saying is True
+            await twilio.carrier.listen(CALL)
+        assert twilio.api.sent == []
 
     run(case)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree as ET
@@ -8,8 +9,8 @@ import pytest
 
 from tests.call.calls import record
 from voicecall.call.record import TERMINAL_STATES, CallState
+from voicecall.carriers._prompts import Prompts
 from voicecall.carriers.twilio.instructions import MAX_STREAMS, Instructions, Manner
-from voicecall.carriers.twilio.prompts import Prompts
 
 pytestmark = pytest.mark.unit
 
@@ -122,11 +123,24 @@ def test_no_two_questions_are_the_same_request() -> None:
     assert len(questions) == 6
 
 
-def test_speech_and_keys_end_with_asking() -> None:
-    instructions = made(manner=Manner(voice="Polly.Amy", language="en-GB"))
-    say, ask = verbs(instructions.speech("Fish & chips", "prompt-1"))
-    assert (say.text, say.attrib) == ("Fish & chips", {"voice": "Polly.Amy", "language": "en-GB"})
-    assert asked(ask) == {"said": "prompt-1"}
+def test_speech_ends_with_asking() -> None:
+    async def case() -> None:
+        instructions = made(manner=Manner(voice="Polly.Amy", language="en-GB"))
+        prompt = instructions.prompts.put("CA1", "Fish & chips")
+        say, ask = verbs(instructions.speech(prompt))
+        voice = {"voice": "Polly.Amy", "language": "en-GB"}
+        assert (say.text, say.attrib) == ("Fish & chips", voice)
+        assert asked(ask) == {"said": prompt.id}
+        # A call that asks by itself is told the same, once it can be spoken on.
+        same = instructions.next(record(), answered=True, prompt=prompt)
+        assert same == instructions.speech(prompt)
+        assert "Say" not in tags(instructions.next(record(), answered=False, prompt=prompt))
+
+    asyncio.run(case())
+
+
+def test_keys_and_silence_end_with_asking() -> None:
+    instructions = made()
     assert tags(instructions.keys("12")) == ["Play", "Redirect"]
     assert tags(instructions.silence()) == ["Redirect"]
 

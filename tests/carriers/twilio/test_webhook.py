@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -13,6 +14,7 @@ from tests.call.calls import record
 from tests.carriers.twilio.api import CALL, TOKEN, run
 from tests.carriers.twilio.callbacks import COMMON, FORM, URL, form
 from voicecall.call.events import (
+    NO_TURN,
     CallAnswered,
     CallDtmf,
     CallEnded,
@@ -23,8 +25,8 @@ from voicecall.call.events import (
     CallSpeech,
 )
 from voicecall.call.record import CallRecord, CallState, Direction
+from voicecall.carriers._prompts import Prompt, Prompts
 from voicecall.carriers.twilio.instructions import Instructions
-from voicecall.carriers.twilio.prompts import Prompts
 from voicecall.carriers.twilio.signature import SignatureVerifier
 from voicecall.carriers.twilio.webhook import TwilioWebhook
 from voicecall.clock import ManualClock
@@ -133,6 +135,28 @@ def test_an_inbound_call_names_its_caller_and_knows_no_id_of_ours() -> None:
 def test_a_withheld_or_missing_party_is_none() -> None:
     (event,) = events(CallStatus="ringing", Direction="inbound", From="")
     assert event.from_number is None
+
+
+def test_words_listened_for_outside_of_a_turn_say_so() -> None:
+    (speech,) = events("once=abc", CallStatus="in-progress", SpeechResult="Hm")
+    assert isinstance(speech, CallSpeech)
+    assert speech.turn_token == NO_TURN
+
+
+def test_a_call_that_asks_is_told_in_the_answer_what_is_said_meanwhile() -> None:
+    async def refuse(_: Prompt) -> None:
+        raise AssertionError
+
+    async def case() -> None:
+        events("callId=call-1", CallStatus="in-progress", Direction="outbound-api")
+        saying = asyncio.create_task(INSTRUCTIONS.prompts.say(CALL, "Hello", refuse))
+        await asyncio.sleep(0)
+        told = answer(record(), CallStatus="in-progress").body.decode()
+        prompt_id = told.partition("said=")[2].partition("<")[0]
+        answer(record(), f"said={prompt_id}", CallStatus="in-progress")
+        assert await saying is True
+
+    asyncio.run(case())
 
 
 def test_words_carry_their_turn_and_confidence() -> None:
@@ -338,10 +362,12 @@ def test_the_number_of_streams_goes_on_from_what_the_url_says() -> None:
 
 def test_what_was_said_is_settled_by_its_question_and_cut_by_the_end() -> None:
     async def case() -> None:
-        said = INSTRUCTIONS.prompts.begin(CALL)
+        said = INSTRUCTIONS.prompts.put(CALL, "Hello")
+        spoken = answer(record(), CallStatus="in-progress")
+        assert b"Hello" in spoken.body
         answer(record(), f"said={said.id}", CallStatus="in-progress")
         assert await said.outcome is True
-        cut = INSTRUCTIONS.prompts.begin(CALL)
+        cut = INSTRUCTIONS.prompts.put(CALL, "Bye")
         answer(record(), "kind=status", CallStatus="completed")
         assert await cut.outcome is False
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from voicecall.call.record import Direction
+from voicecall.carriers._pieces import pieces
 from voicecall.carriers.plivo.reasons import TERMINAL_STATUSES, Ending
 from voicecall.carriers.plivo.rest import Account, Answer, Timeouts, close_client, open_client
 from voicecall.clock import NS_PER_S
@@ -25,6 +26,7 @@ from voicecall.ports import CarrierStatus, DialRequest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from voicecall.carriers._prompts import Prompt
     from voicecall.carriers.plivo.instructions import Instructions
     from voicecall.carriers.plivo.names import CallNames
     from voicecall.clock import Clock
@@ -38,9 +40,6 @@ _MAX_REQUESTS = 256
 _DIAL_DEADLINE_S = 25.0
 _DEADLINE_S = 9.0
 _CLOSE_DEADLINE_S = 5.0
-# A slow voice says some ten characters a second; after twice that, it has been lost.
-_SPEECH_S = 15.0
-_SPEECH_S_PER_CHAR = 0.2
 # Requests that may be sent late, or again, and for which a call that is gone is no failure.
 _REPEATABLE = frozenset({"hang-up", "look-up"})
 _HTTP_NOT_FOUND = 404
@@ -50,7 +49,8 @@ _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _DIGITS = re.compile(r"\+?[0-9]{5,}")
 _REMARK_MAX_CHARS = 200
 # Plivo tries a callback once more by default; what ends a call is worth more.
-_STUBBORNLY = "#rc=5"
+# It tries again after silence only, unless it is told to after every failure.
+_STUBBORNLY = "#rc=5&rp=all"
 
 logger = logging.getLogger("voicecall.carriers.plivo")
 
@@ -71,7 +71,7 @@ class Dialing:
 
 
 class PlivoCarrier:
-    """`ports.Carrier` of Plivo.
+    """`ports.Carrier` of Plivo, and `ports.CarrierVoice` for calls without a media stream.
 
     Overflow: with 256 requests under way another one is refused.
 
@@ -185,30 +185,21 @@ class PlivoCarrier:
 
         What is being said on the call is cut short.
 
-        Args:
-            provider_call_id: the call.
-            text: at most 3000 characters.
-
         Returns:
             whether it was said to its end; False when something newer or the call's end cut it.
 
         Raises:
-            CarrierError: Plivo refused, did not answer, or did not say that it was done.
+            CarrierError: Plivo refused, or did not answer.
         """
-        if len(text) > MAX_TEXT_CHARS:
-            raise CarrierError(f"plivo says {MAX_TEXT_CHARS} characters at once", status="text")
         call_uuid = self._call_uuid(provider_call_id)
-        prompts = self._instructions.prompts
-        prompt = prompts.put(provider_call_id, text)
-        try:
+
+        async def push(_: Prompt) -> None:
             await self._instruct_anew(call_uuid)
-            async with asyncio.timeout(_SPEECH_S + _SPEECH_S_PER_CHAR * len(text)):
-                return await asyncio.shield(prompt.outcome)
-        except TimeoutError as error:
-            raise CarrierError("plivo did not say that it spoke", retryable=True) from error
-        finally:
-            if prompts.next(provider_call_id) is prompt:
-                prompts.cut(provider_call_id)
+
+        for piece in pieces(text, MAX_TEXT_CHARS):
+            if not await self._instructions.prompts.say(provider_call_id, piece, push):
+                return False
+        return True
 
     async def stop_speaking(self, provider_call_id: str) -> None:
         """Cut short what `say` says, and go on listening where the call is a conversation.
@@ -220,8 +211,12 @@ class PlivoCarrier:
         self._instructions.prompts.cut(provider_call_id)
         await self._instruct_anew(call_uuid)
 
+    async def listen(self, provider_call_id: str) -> None:
+        """Nothing: a conversation that says nothing listens, by what it is answered."""
+
     async def close(self) -> None:
-        """Close connections; waits, at most 5 s, for requests under way."""
+        """Cut what is being said and close connections; waits, at most 5 s, for requests."""
+        self._instructions.prompts.close()
         shutdown = asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
         try:
             async with asyncio.timeout(_CLOSE_DEADLINE_S):

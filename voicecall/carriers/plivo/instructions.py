@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voicecall.call.record import CallRecord
+    from voicecall.carriers._prompts import Prompt, Prompts
     from voicecall.carriers.plivo.names import CallNames
-    from voicecall.carriers.plivo.prompts import Prompts
     from voicecall.ports import AudioFormat, StreamUrls
 
 # Long enough that a waiting call hardly asks, short enough to notice one that we forgot.
@@ -90,11 +90,12 @@ class Instructions:
             record: the call.
             call_uuid: what Plivo calls it.
         """
+        prompt = self._prompts.next(self._names.known_as(call_uuid))
         if record.state.terminal:
             return markup.document(markup.hang_up())
         if self._urls is not None:
             return self._connect(self._urls.issue(record.call_id), record.call_id, call_uuid)
-        return self._without_stream(record, self._names.known_as(call_uuid))
+        return self._without_stream(record, prompt)
 
     def _connect(self, url: str, call_id: str, call_uuid: str) -> bytes:
         # The socket names the call as Plivo does, so it has to bring the other name along.
@@ -107,9 +108,8 @@ class Instructions:
             markup.redirect(back),
         )
 
-    def _without_stream(self, record: CallRecord, known_as: str) -> bytes:
+    def _without_stream(self, record: CallRecord, prompt: Prompt | None) -> bytes:
         call_id = record.call_id
-        prompt = self._prompts.next(known_as)
         if prompt is not None:
             return markup.document(
                 markup.speak(prompt.text, voice=self._manner.voice, language=self._manner.language),

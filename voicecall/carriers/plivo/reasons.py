@@ -22,6 +22,9 @@ _BY_CODE: Mapping[str, CallState] = {
     "4010": CallState.COMPLETED,
     "4020": CallState.COMPLETED,
     "4030": CallState.COMPLETED,
+    # The limit on its length that the call was placed with.
+    "6000": CallState.TIMEOUT,
+    "6020": CallState.ERROR,
 }
 # Where the code is one that Plivo added since: destination, carrier, network, our own answers.
 _BY_CLASS: Mapping[str, CallState] = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 from voicecall.call.events import (
+    NO_TURN,
     CallActive,
     CallAnswered,
     CallDtmf,
@@ -48,6 +49,7 @@ IGNORED: Final = frozenset(
         "bridge",
         "conferenceenter",
         "conferenceexit",
+        "degradedstream",
         "dialanswer",
         "dialhangup",
         "dialring",
@@ -162,6 +164,8 @@ class PlivoWebhook:
             CodecError: the form is not as Plivo documents it; says which field is wrong.
         """
         report = self._report(verified.request)
+        if report.kind in _ASKING:
+            self._instructions.prompts.asks(report.known_as)
         read = _READERS.get(report.kind)
         if read is None:
             if report.kind not in IGNORED:
@@ -182,7 +186,7 @@ class PlivoWebhook:
             return WebhookAnswer(200, markup.CONTENT_TYPE, markup.document(refusal))
         spoken = report.query.get("spoken")
         if spoken is not None:
-            self._instructions.prompts.spoken(report.known_as, spoken)
+            self._instructions.prompts.said(report.known_as, spoken)
         told = self._instructions.next(record, report.call_uuid)
         return WebhookAnswer(200, markup.CONTENT_TYPE, told)
 
@@ -342,7 +346,7 @@ def _input(report: _Report) -> Sequence[CallEvent]:
             **head,
             text=words,
             confidence=_confidence(fields.get("SpeechConfidenceScore")),
-            turn_token=report.query.get("turn"),
+            turn_token=report.query.get("turn", NO_TURN),
         ),
     )
 
@@ -353,7 +357,8 @@ def _interim(report: _Report) -> Sequence[CallEvent]:
     number = _identity(fields.get("SequenceNumber"), "SequenceNumber")
     words = f"{fields.get('StableSpeech', '')} {fields.get('UnstableSpeech', '')}".strip()
     head = report.head(f"interim:{listening}:{number}")
-    return (CallSpeech(**head, text=words, is_final=False, turn_token=report.query.get("turn")),)
+    turn = report.query.get("turn", NO_TURN)
+    return (CallSpeech(**head, text=words, is_final=False, turn_token=turn),)
 
 
 def _confidence(value: str | None) -> float | None:

@@ -45,7 +45,7 @@ logger = logging.getLogger("voicecall.carriers.telnyx")
 
 
 class TelnyxCarrier:
-    """`ports.Carrier` of Telnyx's Call Control, and the desk of its webhooks.
+    """`ports.Carrier` of Telnyx's Call Control, `ports.CarrierVoice`, and the webhooks' desk.
 
     To be made before calls are handled: loading the vendor's package takes seconds.
 
@@ -219,11 +219,11 @@ class TelnyxCarrier:
 
     # --- without media streaming --------------------------------------------------------------
 
-    async def speak(self, provider_call_id: str, text: str) -> bool:
-        """Say `text` in Telnyx's own voice; returns when it is over.
+    async def say(self, provider_call_id: str, text: str) -> bool:
+        """Say `text` in Telnyx's own voice, after what is being said; returns when it is over.
 
         Returns:
-            whether it was said to its end.
+            whether it was said to its end; False, too, when Telnyx never reports so.
 
         Raises:
             CarrierError: Telnyx refused, or did not answer.
@@ -235,11 +235,13 @@ class TelnyxCarrier:
                 # Before the request: the webhook may be faster than its answer.
                 prompts.append(self._prompts.add(provider_call_id))
                 await self._rest.command("speak", provider_call_id, command)
+                if any(prompt.done() and not prompt.result() for prompt in prompts):
+                    return False
             async with asyncio.timeout(expected_s):
                 return all([await prompt for prompt in prompts])
         except TimeoutError:
             logger.warning("no report that a text was said", extra={"expected_s": expected_s})
-            return True
+            return False
         finally:
             for prompt in prompts:
                 self._prompts.forget(provider_call_id, prompt)
@@ -249,23 +251,21 @@ class TelnyxCarrier:
         self._prompts.cut(provider_call_id)
         await self._rest.command("stop speaking", provider_call_id, markup.stop_speaking())
 
-    async def listen(self, provider_call_id: str, state: ClientState) -> None:
-        """Have Telnyx transcribe the caller, or the transcripts carry a new turn token.
+    async def listen(self, provider_call_id: str) -> None:
+        """Have Telnyx transcribe the caller; one that it transcribes already is a success.
 
-        Args:
-            provider_call_id: the call.
-            state: what transcripts bring back, the turn's token among it.
+        Transcripts carry no turn's token: it is one transcription throughout the call, and what
+        comes after a question was said after it, but for a moment.
 
         Raises:
             CarrierError: Telnyx refused, or did not answer.
         """
         what = "transcribe the call"
         try:
-            await self._rest.command(what, provider_call_id, markup.listen(self._settings, state))
+            await self._rest.command(what, provider_call_id, markup.listen(self._settings))
         except Refused as refused:
             if refused.refusal.code != ALREADY_TRANSCRIBING:
                 raise
-            await self._rest.command(what, provider_call_id, markup.update_state(state))
 
     async def stop_listening(self, provider_call_id: str) -> None:
         """Have Telnyx transcribe the caller no longer. Raises CarrierError."""

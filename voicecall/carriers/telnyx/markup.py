@@ -5,8 +5,7 @@ they are made, as pure values; `client` sends them. Parameters have the vendor p
 which are the documented ones (`from_` for `from`).
 
 A call's `client_state` comes back with each of its webhooks. It carries what a webhook cannot know
-otherwise: our id of the call, who placed it, whether its media are streamed to us, and which turn
-a transcript answers.
+otherwise: our id of the call, who placed it, and whether its media are streamed to us.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from voicecall.call.record import Direction
+from voicecall.carriers._pieces import pieces
 from voicecall.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -86,13 +86,11 @@ class ClientState:
         call_id: our id.
         direction: who placed the call.
         streams: whether its media are streamed to us.
-        turn_token: the turn that transcripts belong to.
     """
 
     call_id: str
     direction: Direction
     streams: bool = False
-    turn_token: str | None = None
 
     def encode(self) -> str:
         """The state as Telnyx takes it: base64."""
@@ -100,7 +98,6 @@ class ClientState:
             "callId": self.call_id,
             "direction": self.direction.value,
             "streams": self.streams,
-            "turnToken": self.turn_token,
         }
         return base64.b64encode(orjson.dumps(fields)).decode("ascii")
 
@@ -118,9 +115,8 @@ class ClientState:
                 "callId": str(call_id),
                 "direction": "inbound" | "outbound" as direction,
                 "streams": bool(streams),
-                "turnToken": str() | None as token,
             }:
-                return cls(call_id, Direction(direction), streams, token)
+                return cls(call_id, Direction(direction), streams)
             case _:
                 return None
 
@@ -201,7 +197,7 @@ def speak(settings: TelnyxSettings, text: str) -> list[Command]:
                 "language": settings.language,
             },
         )
-        for piece in pieces(text)
+        for piece in pieces(text, MAX_SPEECH_CHARS)
     ]
 
 
@@ -210,8 +206,8 @@ def stop_speaking() -> Command:
     return Command("stop_playback", {"stop": "all"})
 
 
-def listen(settings: TelnyxSettings, state: ClientState) -> Command:
-    """Transcribe what the caller says; transcripts bring `state` back."""
+def listen(settings: TelnyxSettings) -> Command:
+    """Transcribe what the caller says, until the call ends or this is stopped."""
     engine = settings.transcription_engine
     # Engines know languages without a country, which voices want.
     language = settings.language.partition("-")[0]
@@ -221,7 +217,6 @@ def listen(settings: TelnyxSettings, state: ClientState) -> Command:
             "transcription_engine": engine,
             "transcription_engine_config": {"transcription_engine": engine, "language": language},
             "transcription_tracks": "inbound",
-            "client_state": state.encode(),
         },
     )
 
@@ -229,11 +224,6 @@ def listen(settings: TelnyxSettings, state: ClientState) -> Command:
 def stop_listening() -> Command:
     """End the transcription."""
     return Command("stop_transcription")
-
-
-def update_state(state: ClientState) -> Command:
-    """Have the call's webhooks bring back `state` from now on."""
-    return Command("update_client_state", {"client_state": state.encode()})
 
 
 def keys(digits: str) -> Command:
@@ -244,18 +234,6 @@ def keys(digits: str) -> Command:
 def hang_up() -> Command:
     """End the call."""
     return Command("hangup")
-
-
-def pieces(text: str, limit: int = MAX_SPEECH_CHARS) -> list[str]:
-    """`text` in pieces of at most `limit` characters, cut between words where there are any."""
-    parts: list[str] = []
-    rest = text.strip()
-    while len(rest) > limit:
-        cut = rest.rfind(" ", 1, limit + 1)
-        end = cut if cut > 0 else limit
-        parts.append(rest[:end].rstrip())
-        rest = rest[end:].lstrip()
-    return [*parts, rest] if rest else parts
 
 
 def _stream(settings: TelnyxSettings, url: str) -> dict[str, Any]:

@@ -301,7 +301,6 @@ def _transcript(report: _Report) -> CallEvent | None:
         text=words.strip(),
         is_final=is_final,
         confidence=_confidence(said.get("confidence")),
-        turn_token=report.state.turn_token if report.state else None,
     )
 
 

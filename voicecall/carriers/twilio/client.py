@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import re
@@ -17,6 +16,7 @@ from voicecall.errors import CarrierError, InvalidRequest
 from voicecall.ports import CarrierStatus, DialRequest
 
 if TYPE_CHECKING:
+    from voicecall.carriers._prompts import Prompt
     from voicecall.carriers.twilio.instructions import Instructions
     from voicecall.clock import Clock
 
@@ -25,9 +25,6 @@ RING_LIMITS_S: Final = (1, 600)
 
 _MS_PER_S = 1000
 _STATUS_EVENTS = ["initiated", "ringing", "answered", "completed"]
-# A slow voice says some ten characters a second; after twice that, it has been lost.
-_SPEECH_S = 15.0
-_SPEECH_S_PER_CHAR = 0.2
 # Ids become part of a request's path. Ours are Twilio's, a media socket may name any.
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -50,7 +47,7 @@ class Dialing:
 
 
 class TwilioCarrier:
-    """`ports.Carrier` of Twilio, and its own voice for calls without a media stream.
+    """`ports.Carrier` of Twilio, and `ports.CarrierVoice` for calls without a media stream.
 
     To be made before calls are handled: loading the SDK takes a few hundred milliseconds.
 
@@ -146,8 +143,13 @@ class TwilioCarrier:
         Raises:
             CarrierError: Twilio refused, or did not answer.
         """
+
+        async def push(prompt: Prompt) -> None:
+            twiml = self._instructions.speech(prompt)
+            await self._update("speak", provider_call_id, twiml=twiml)
+
         for piece in markup.pieces(text):
-            if not await self._say(provider_call_id, piece):
+            if not await self._instructions.prompts.say(provider_call_id, piece, push):
                 return False
         return True
 
@@ -156,22 +158,8 @@ class TwilioCarrier:
         self._instructions.prompts.cut(provider_call_id)
         await self._update("stop speaking", provider_call_id, twiml=self._instructions.silence())
 
-    async def _say(self, provider_call_id: str, piece: str) -> bool:
-        # Before the request: the webhook may be faster than its answer.
-        prompts = self._instructions.prompts
-        prompt = prompts.begin(provider_call_id)
-        expected_s = _SPEECH_S + _SPEECH_S_PER_CHAR * len(piece)
-        try:
-            twiml = self._instructions.speech(piece, prompt.id)
-            await self._update("speak", provider_call_id, twiml=twiml)
-            async with asyncio.timeout(expected_s):
-                return await prompt.outcome
-        except TimeoutError:
-            logger.warning("no report that a text was said", extra={"expected_s": expected_s})
-            return False
-        finally:
-            # Unless a newer one has taken its place.
-            prompts.said(provider_call_id, prompt.id)
+    async def listen(self, provider_call_id: str) -> None:
+        """Nothing: a conversation that says nothing listens, by what it is answered."""
 
     # --- requests -----------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from voicecall.carriers.twilio import markup
 
 if TYPE_CHECKING:
     from voicecall.call.record import CallRecord
-    from voicecall.carriers.twilio.prompts import Prompts
+    from voicecall.carriers._prompts import Prompt, Prompts
     from voicecall.ports import StreamUrls
 
 CALL_ID: Final = "callId"
@@ -80,13 +80,21 @@ class Instructions:
         """The webhook's URL with `fields` in its query."""
         return markup.callback_url(self.webhook_url, fields)
 
-    def next(self, record: CallRecord | None, *, answered: bool, streams: int = 0) -> str:
+    def next(
+        self,
+        record: CallRecord | None,
+        *,
+        answered: bool,
+        streams: int = 0,
+        prompt: Prompt | None = None,
+    ) -> str:
         """What a call does next.
 
         Args:
             record: the call; None when it was refused or is not known.
             answered: whether it is picked up; an inbound one is by most of what it is told to do.
             streams: how many media sockets it has had.
+            prompt: what waits to be said, without media streaming.
         """
         if record is None or record.state.terminal:
             return markup.document(markup.hang_up() if answered else markup.reject())
@@ -96,19 +104,19 @@ class Instructions:
             # Twilio picks up for the first sound, here half a second of silence between two keys
             # that are none; asked again, it says that the call is answered, and words can follow.
             return markup.document(markup.play_digits("w"), self._ask(record.call_id))
+        if prompt is not None:
+            return self.speech(prompt)
         if record.metadata.get("mode") == "notify":
             return markup.document(markup.pause(_SILENCE_S), self._ask(record.call_id))
         return markup.document(self._listen(record), self._ask(record.call_id))
 
-    def speech(self, text: str, prompt_id: str) -> str:
-        """Say `text` on a call, whatever it does, and then ask.
+    def speech(self, prompt: Prompt) -> str:
+        """Say `prompt` on a call, whatever it does, and then ask, naming it.
 
-        Args:
-            text: at most one of `markup.pieces`.
-            prompt_id: named when it was said to its end.
+        Its text is at most one of `markup.pieces`.
         """
-        said = markup.say(text, voice=self._manner.voice, language=self._manner.language)
-        return markup.document(said, markup.redirect(self.callback(said=prompt_id)))
+        said = markup.say(prompt.text, voice=self._manner.voice, language=self._manner.language)
+        return markup.document(said, markup.redirect(self.callback(said=prompt.id)))
 
     def keys(self, digits: str) -> str:
         """Send key tones on a call, whatever it does, and then ask."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlencode, urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
+from voicecall.carriers._pieces import pieces as cut_to_pieces
 from voicecall.errors import CodecError, ConfigError
 
 if TYPE_CHECKING:
@@ -160,18 +161,7 @@ def voice_named(name: str | None) -> str:
 
 def pieces(text: str, limit: int = MAX_SPEECH_CHARS) -> list[str]:
     """`text` in pieces of at most `limit` escaped characters, cut between words where possible."""
-    parts: list[str] = []
-    rest = text.strip()
-    while len(rest) > limit or len(_text(rest)) > limit:
-        end = limit
-        while (excess := len(_text(rest[:end])) - limit) > 0:
-            # A character is at most five when it is escaped.
-            end -= max(1, excess // len("&amp;"))
-        space = rest.rfind(" ", 1, end + 1)
-        cut = space if space > 0 else end
-        parts.append(rest[:cut].rstrip())
-        rest = rest[cut:].lstrip()
-    return [*parts, rest] if rest else parts
+    return cut_to_pieces(text, limit, lambda piece: len(_text(piece)))
 
 
 def check_stream_url(url: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from voicecall.call.events import (
+    NO_TURN,
     CallAnswered,
     CallDtmf,
     CallEnded,
@@ -167,6 +168,8 @@ class TwilioWebhook:
             CodecError: it is not as Twilio documents it; says which field is wrong.
         """
         report = self._report(verified.request)
+        if report.asks:
+            self._instructions.prompts.asks(report.call_sid)
         for name, read in _READERS.items():
             if name in report.fields:
                 return read(report)
@@ -192,6 +195,7 @@ class TwilioWebhook:
             record,
             answered=report.status in {"in-progress", "answered"},
             streams=int(streams) if _COUNT.fullmatch(streams) else 0,
+            prompt=prompts.next(call_sid),
         )
         return WebhookAnswer(content_type=CONTENT_TYPE, body=markup.encode())
 
@@ -251,7 +255,7 @@ def _gathered(report: _Report) -> Sequence[CallEvent]:
             **report.head(f"{fact}:speech"),
             text=words,
             confidence=_confidence(report.fields.get("Confidence")),
-            turn_token=report.query.get(query.TURN),
+            turn_token=report.query.get(query.TURN, NO_TURN),
         )
         events.append(speech)
     if digits := report.fields.get("Digits", ""):
