@@ -47,10 +47,12 @@ sanitize: $(STAMP)-dev
 fuzz: $(STAMP)-dev build
 	$(BIN)/python -m tests.fuzz --seconds 60
 
-# Callers of every kind for half an hour, then ten thousand calls; what grows is named.
+# Callers of every kind for half an hour, ten thousand calls, then a hundred thousand requests that
+# nobody should believe; what grows is named.
 soak: $(STAMP)-dev build
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 	$(BIN)/python -m benchmarks.soak --calls $(or $(CALLS),10000)
+	$(BIN)/python -m benchmarks.soak.flood --requests $(or $(REQUESTS),100000)
 
 # kill -9 of a process that stores changes of 50 calls, again and again; nothing acknowledged is lost.
 crash: $(STAMP)-dev build
@@ -71,6 +73,7 @@ $(STAMP)-run: $(STAMP)-venv pyproject.toml
 	touch $@
 
 $(STAMP)-dev: $(STAMP)-run
+	VOICECALL_NO_EXTENSIONS=1 $(BIN)/python -m pip install -q --no-build-isolation -e '.[local,twilio,telnyx,plivo]'
 	$(BIN)/python -m pip install -q --group test --group bench --group lint
 	touch $@
 

@@ -563,7 +563,7 @@ def test_a_busy_control_port_is_told_and_frees_the_media_port() -> None:
     ("setting", "complaint"),
     [
         ({"enabled": False}, "enabled: "),
-        ({"provider": "twilio"}, "provider: twilio is not in this version"),
+        ({"provider": "twilio"}, "publicUrl: twilio reports calls to a URL of this server"),
         ({"serve": {"port": 0, "workers": 2}}, r"serve\.workers: "),
         ({"realtime": {"enabled": True}}, r"realtime\.enabled: "),
         ({"tunnel": {"provider": "ngrok"}}, r"tunnel\.provider: ngrok"),

@@ -17,11 +17,6 @@ from urllib.parse import urlsplit
 
 from voicecall.carriers._proxies import TrustedProxies
 from voicecall.carriers._public_url import ForwardingPolicy
-from voicecall.carriers.mock.client import MockCarrier
-from voicecall.carriers.mock.webhook import MockWebhook
-from voicecall.carriers.plivo.stream import PlivoDialect
-from voicecall.carriers.telnyx.stream import TelnyxDialect
-from voicecall.carriers.twilio.stream import TwilioDialect
 from voicecall.clock import SystemClock
 from voicecall.config.schema import DATABASE_SCHEMES, IN_MEMORY, Config
 from voicecall.control.app import create_app
@@ -38,6 +33,7 @@ from voicecall.media.asgi import MediaEndpoint
 from voicecall.media.audio import Transcoder
 from voicecall.media.server import MediaServer, MediaSettings
 from voicecall.metrics import Metrics
+from voicecall.provider import Needs, provider
 from voicecall.session.guests import GuestResponder, GuestSpeechToText, GuestTextToSpeech
 from voicecall.session.observer import Observer
 from voicecall.session.outfitter import Outfitter, OwnEngines
@@ -52,7 +48,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from voicecall.call.events import CallEvent
-    from voicecall.carriers._stream import Dialect
     from voicecall.clock import Clock
     from voicecall.isolation.garbage import Pause
     from voicecall.isolation.watch import Blocked, Heartbeat
@@ -73,13 +68,6 @@ CONTROL_GRACE_S = 2.0
 # What reports call the loop that sends audio.
 MEDIA_LOOP = "media"
 MOCK_NUMBER = "+15550000000"
-
-_DIALECTS: dict[str, type[Dialect]] = {
-    "twilio": TwilioDialect,
-    "mock": TwilioDialect,
-    "telnyx": TelnyxDialect,
-    "plivo": PlivoDialect,
-}
 
 
 class Server:
@@ -137,34 +125,31 @@ class Server:
         self._outfitter = Outfitter(config, clock, own)
         self._callee = callee or Callee(config.mock.phone, config.mock.persona, clock)
         self._tokens = StreamTokens(clock, TOKEN_VALID_MS + config.ring_timeout_ms)
+        urls = self._tokens if config.streaming.enabled else None
+        self._provider = provider(Needs(config, clock, urls, self._on_carrier_event), self._callee)
         self._sessions = Sessions(
             self._outfitter.equip,
             clock=clock,
             convert=Transcoder,
+            # Where media are streamed to us, the carrier's own speech would cut the stream.
+            voice=None if config.streaming.enabled else self._provider.voice,
             on_turn=self._on_turn,
             on_cleared=self.metrics.cleared,
-        )
-        self._carrier = MockCarrier(
-            config.mock.phone,
-            clock=clock,
-            emit=self._on_carrier_event,
-            ring=self._callee.ring,
-            press=self._callee.press,
         )
         self._store = _store(config, clock, self.metrics)
         self.calls = CallManager(
             self._settings,
-            carrier=self._carrier,
+            carrier=self._provider.carrier,
             store=self._store,
             clock=clock,
-            urls=self._tokens if config.streaming.enabled else None,
+            urls=urls,
             conversations=self._sessions,
             metrics=self.metrics,
         )
         self._sessions.attach(self.calls, self.calls.learn_provider_id)
         self._media = MediaServer(
             _media_settings(config),
-            dialect=_DIALECTS[config.provider](),
+            dialect=self._provider.dialect,
             door=self._tokens,
             gate=self._sessions,
             clock=clock,
@@ -211,10 +196,14 @@ class Server:
             media_port = None
             if streaming.enabled and streaming.port:
                 media_port = await self._media.listen(streaming.bind, streaming.port)
-            # Before events arrive: they have to find the calls they are about.
-            await self.calls.restore()
-            await self._control.start()
             self._tokens.base_url = self._stream_url(media_port)
+            self._provider.report_to(self._webhook_url())
+            # Before events arrive: they have to find the calls they are about.
+            await self.calls.restore(self._provider.connect_media)
+            await self._control.start()
+            # Without public URLs they depend on the ports that were free.
+            self._tokens.base_url = self._stream_url(media_port)
+            self._provider.report_to(self._webhook_url())
         except BaseException:
             await self.stop()
             raise
@@ -245,7 +234,7 @@ class Server:
             stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._control.stop, CONTROL_GRACE_S)
             stack.push_async_callback(self._media.close)
-            stack.push_async_callback(self._carrier.close)
+            stack.push_async_callback(self._provider.carrier.close)
             stack.push_async_callback(self._sessions.close)
             stack.push_async_callback(self.calls.close, CALLS_GRACE_S)
         self._state = "stopped"
@@ -316,7 +305,7 @@ class Server:
             stream = StreamRoute(config.streaming.stream_path, endpoint)
         return ControlServices(
             calls=self.calls,
-            webhook=MockWebhook(self._clock),
+            webhook=self._provider.webhook,
             webhooks=WebhookSettings(
                 path=config.serve.path,
                 carrier=config.provider,
@@ -346,6 +335,12 @@ class Server:
             "eventLoop": {"blocked": self._blocked, "longestMs": round(self._longest_blocked_ms)},
         }
 
+    def _webhook_url(self) -> str:
+        public = self._config.public_url or self.control_url
+        # A public URL without a path stands for the path that is served.
+        path = "" if urlsplit(public).path.rstrip("/") else self._config.serve.path
+        return f"{public.rstrip('/')}{path}"
+
     def _stream_url(self, media_port: int | None) -> str:
         streaming = self._config.streaming
         public = streaming.public_url or self._config.public_url
@@ -362,8 +357,11 @@ def _check_servable(config: Config) -> None:
     """Refuse what this version cannot do, rather than do something else."""
     if not config.enabled:
         raise ServeError("enabled: is false, so nothing is served; set it to true")
-    if config.provider != "mock":
-        raise ServeError(f"provider: {config.provider} is not in this version; use mock")
+    if config.provider != "mock" and config.public_url is None:
+        raise ServeError(
+            f"publicUrl: {config.provider} reports calls to a URL of this server; set the one that "
+            f"leads to {config.serve.path} here"
+        )
     if config.serve.workers > 1:
         raise ServeError("serve.workers: this version serves with one worker")
     if config.realtime.enabled:
@@ -416,6 +414,7 @@ def _call_settings(config: Config) -> CallSettings:
         max_duration_ms=config.max_duration_seconds * 1000,
         transcript_timeout_ms=config.transcript_timeout_ms,
         stale_after_ms=config.stale_call_reaper_seconds * 1000,
+        sip=config.provider == "plivo",
     )
 
 

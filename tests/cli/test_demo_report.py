@@ -94,7 +94,7 @@ def judged(**changes: Any) -> DemoReport:
         "heard_caller": SAID,
         "stats": stats(),
         "timing": Timing(),
-        "pickup": pickup(),
+        "talker": pickup(),
         "recording": Path("call.wav"),
         "transcript": Path("call.json"),
     }
@@ -134,8 +134,8 @@ def test_a_call_in_which_all_was_heard_as_it_was_said_is_good() -> None:
         ({"stats": stats(late=2)}, "framesLate: 2"),
         ({"stats": stats(protocol_errors=3)}, "protocolErrors: 3"),
         ({"timing": DeafTiming()}, "the caller's interruption did not stop the bot"),
-        ({"pickup": pickup(steps_done=3)}, "the call ended before the caller's script did"),
-        ({"pickup": pickup(failure="the bot was silent for 30 s")}, "the bot was silent for 30 s"),
+        ({"talker": pickup(steps_done=3)}, "the call ended before the caller's script did"),
+        ({"talker": pickup(failure="the bot was silent for 30 s")}, "the bot was silent for 30 s"),
     ],
 )
 def test_whatever_was_not_as_it_should_be_is_a_problem(

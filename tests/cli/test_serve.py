@@ -260,9 +260,9 @@ def test_a_wrong_value_is_named_with_its_whole_path(tmp_path: Path) -> None:
                 "provider": "twilio",
                 "fromNumber": "+15550001111",
                 "twilio": {"accountSid": "AC1", "authToken": "not told"},
-                "publicUrl": "https://calls.example.com",
             },
-            "Error: provider: twilio is not in this version; use mock",
+            "Error: publicUrl: twilio reports calls to a URL of this server; set the one that "
+            "leads to /voice/webhook here",
         ),
     ],
 )

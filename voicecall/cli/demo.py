@@ -12,6 +12,7 @@ import click
 from voicecall.cli.invocation import emit_json, json_option
 
 if TYPE_CHECKING:
+    from voicecall.cli.demo_line import CarrierName
     from voicecall.cli.invocation import Invocation
 
 
@@ -23,15 +24,24 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for the recording and the transcript.",
 )
+@click.option(
+    "--carrier",
+    type=click.Choice(["mock", "twilio", "telnyx", "plivo"]),
+    default="mock",
+    show_default=True,
+    help="Whose protocols are spoken; a simulated carrier stands for the real one.",
+)
 @json_option
 @click.pass_obj
-def command(invocation: Invocation, *, output: Path) -> None:
+def command(invocation: Invocation, *, output: Path, carrier: CarrierName) -> None:
     """Hold a spoken conversation between a simulated caller and the server.
 
     Server, carrier and caller run on this machine and talk over the real media protocol; both
-    sides really speak and really listen. Exits with 1 if what was heard is not what was said.
+    sides really speak and really listen. With a carrier other than mock the call goes the whole
+    way: dialled by the vendor's package, reported by signed webhooks, its audio in the carrier's
+    own dialect. Exits with 1 if what was heard is not what was said.
 
-    Example: voicecall demo --json | jq .summary
+    Example: voicecall demo --carrier telnyx --json | jq .summary
     """
     # Engines, server and terminal are not worth loading for `--help`.
     import uvloop  # noqa: PLC0415
@@ -44,7 +54,7 @@ def command(invocation: Invocation, *, output: Path) -> None:
         # The views tell what happens; lines in between would tear the live picture.
         logging.getLogger("voicecall").setLevel(logging.WARNING)
     view = LineView() if invocation.wants_json else TerminalView()
-    report = uvloop.run(DemoCall(output, view).run())
+    report = uvloop.run(DemoCall(output, view, carrier).run())
     if invocation.wants_json:
         emit_json(report.to_json())
     else:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
+from voicecall.cli.demo_line import Watcher, demo_line, free_port
 from voicecall.cli.demo_report import DemoReport, judge
 from voicecall.cli.demo_timing import LineTiming
 from voicecall.clock import SystemClock
-from voicecall.config.schema import Config, Serve, Streaming, Stt
+from voicecall.config.schema import IN_MEMORY
 from voicecall.errors import ServeError, SpeechError
 from voicecall.llm.persona import builtin_persona
 from voicecall.ports import PCM16_8K
 from voicecall.server import Server
-from voicecall.simulator.callee import Callee
 from voicecall.simulator.transcribe import transcribe
 from voicecall.simulator.wav import read_channels
 from voicecall.speech.stt.local import LocalSpeechToText
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from voicecall.call.record import CallRecord
+    from voicecall.cli.demo_line import CarrierName, DemoLine
     from voicecall.clock import Clock
-    from voicecall.simulator.callee import Pickup
+    from voicecall.simulator.phone import Phone
     from voicecall.simulator.script import Step
     from voicecall.simulator.stream import LineAudio
 
@@ -69,16 +69,18 @@ class DemoCall:
     Args:
         output: folder for the recording and the transcript.
         view: shows it.
+        carrier: whose protocols are spoken.
 
     Raises:
         ServeError: nothing can be written to `output`.
     """
 
-    def __init__(self, output: Path, view: DemoView) -> None:
+    def __init__(self, output: Path, view: DemoView, carrier: CarrierName = "mock") -> None:
         self._view = view
+        self._carrier: CarrierName = carrier
         self._clock = SystemClock()
         self._timing = LineTiming()
-        self._pickup: Pickup | None = None
+        self._phone: Phone | None = None
         name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         self._recording = output / f"{name}.wav"
         self._transcript = output / f"{name}.json"
@@ -98,22 +100,21 @@ class DemoCall:
             ServeError: the call does not come to an end.
         """
         self._view.begin()
-        callee = Callee(
-            "auto",
-            None,
-            self._clock,
-            on_pickup=self._on_pickup,
-            on_step=self._view.step,
-        )
+        watcher = Watcher(self._on_phone, self._view.step)
         try:
-            async with Server(_config(), callee=callee, clock=self._clock) as server:
-                async with asyncio.timeout(DEADLINE_S):
-                    record = await self._hold(server)
-        except TimeoutError as error:
-            raise ServeError(f"the call did not end within {DEADLINE_S:.0f} s") from error
+            async with demo_line(self._carrier, _settings(), watcher, self._clock) as line:
+                record = await self._serve(line)
         finally:
             self._view.end()
-        return await self._report(record)
+        return await self._report(record, line)
+
+    async def _serve(self, line: DemoLine) -> CallRecord:
+        try:
+            async with Server(line.config, callee=line.callee, clock=self._clock) as server:
+                async with asyncio.timeout(DEADLINE_S):
+                    return await self._hold(server)
+        except TimeoutError as error:
+            raise ServeError(f"the call did not end within {DEADLINE_S:.0f} s") from error
 
     async def _hold(self, server: Server) -> CallRecord:
         changes = server.calls.subscribe()
@@ -129,19 +130,19 @@ class DemoCall:
             await changes.aclose()
         return record
 
-    def _on_pickup(self, pickup: Pickup) -> None:
-        self._pickup = pickup
-        pickup.phone.record(self._recording)
-        pickup.phone.on_line = self._on_line
+    def _on_phone(self, phone: Phone) -> None:
+        self._phone = phone
+        phone.record(self._recording)
+        phone.on_line = self._on_line
 
     def _on_line(self, line: LineAudio) -> None:
         self._timing.feed(line)
         self._view.line(self._timing)
 
-    async def _report(self, record: CallRecord) -> DemoReport:
-        if self._pickup is None:
+    async def _report(self, record: CallRecord, line: DemoLine) -> DemoReport:
+        phone, talker = self._phone, line.talker
+        if phone is None or talker is None:
             raise SpeechError("the simulated phone was never picked up")
-        phone = self._pickup.phone
         heard_caller, heard_bot = await _heard_in(self._recording, self._clock)
         report = judge(
             record=record,
@@ -150,7 +151,7 @@ class DemoCall:
             heard_caller=heard_caller,
             stats=phone.stats,
             timing=self._timing,
-            pickup=self._pickup,
+            talker=talker,
             recording=self._recording,
             transcript=self._transcript,
         )
@@ -173,17 +174,13 @@ async def _heard_in(recording: Path, clock: Clock) -> list[list[str]]:
         await engine.close()
 
 
-def _config() -> Config:
+def _settings() -> dict[str, Any]:
     """Everything local, on ports that nobody else uses."""
-    return Config(
-        serve=Serve(port=0),
-        streaming=Streaming(enabled=True, port=_free_port()),
-        stt=Stt(silence_duration_ms=ENDPOINTING_MS),
-    )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    return {
+        "serve": {"port": 0},
+        "streaming": {"enabled": True, "port": free_port()},
+        "stt": {"provider": "local", "silenceDurationMs": ENDPOINTING_MS},
+        "tts": {"provider": "local"},
+        "responseModel": "scripted/builtin",
+        "store": IN_MEMORY,
+    }

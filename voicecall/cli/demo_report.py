@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voicecall.call.record import CallRecord
+    from voicecall.cli.demo_line import Talker
     from voicecall.cli.demo_timing import LineTiming
-    from voicecall.simulator.callee import Pickup
     from voicecall.simulator.phone import Said
     from voicecall.simulator.stream import PhoneStats
 
@@ -100,7 +100,7 @@ def judge(  # noqa: PLR0913  (all that is known about the call)
     heard_bot: Sequence[str],
     stats: PhoneStats,
     timing: LineTiming,
-    pickup: Pickup,
+    talker: Talker,
     recording: Path,
     transcript: Path,
 ) -> DemoReport:
@@ -113,7 +113,7 @@ def judge(  # noqa: PLR0913  (all that is known about the call)
         heard_bot: likewise of the bot.
         stats: the phone's counters.
         timing: who was audible when.
-        pickup: what the caller was to do and did.
+        talker: what the caller was to do and did.
         recording: the WAV, for the report.
         transcript: the JSON file, for the report.
     """
@@ -125,7 +125,7 @@ def judge(  # noqa: PLR0913  (all that is known about the call)
     understood = check_transcript(
         texts, [entry.text for entry in record.transcript if entry.speaker is Speaker.USER]
     )
-    interruptions = {step.text for step in pickup.steps if isinstance(step, Interrupt)}
+    interruptions = {step.text for step in talker.steps if isinstance(step, Interrupt)}
     turns = [
         Turn(
             said=each.text,
@@ -144,14 +144,14 @@ def judge(  # noqa: PLR0913  (all that is known about the call)
     errors = {"bot": bot, "caller": caller, "callerAtServer": understood}
     summary = _summary(record, turns, errors, stats)
     summary["keysPressed"] = "".join(
-        step.digits for step in pickup.steps if isinstance(step, Press)
+        step.digits for step in talker.steps if isinstance(step, Press)
     )
     return DemoReport(
         turns=turns,
         bot=bot,
         caller=caller,
         summary=summary,
-        problems=_problems(summary, pickup),
+        problems=_problems(summary, talker),
         recording=recording,
         transcript=transcript,
     )
@@ -185,9 +185,9 @@ def _summary(
     }
 
 
-def _problems(summary: Mapping[str, Any], pickup: Pickup) -> list[str]:
-    problems = [pickup.failure] if pickup.failure else []
-    if pickup.script is not None and len(pickup.steps) < len(pickup.script.steps):
+def _problems(summary: Mapping[str, Any], talker: Talker) -> list[str]:
+    problems = [talker.failure] if talker.failure else []
+    if talker.script is not None and len(talker.steps) < len(talker.script.steps):
         problems.append("the call ended before the caller's script did")
     for side, rate in summary["wordErrorRate"].items():
         if rate > MAX_WORD_ERROR_RATE:

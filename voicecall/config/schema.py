@@ -150,30 +150,40 @@ class Section(BaseModel):
 # --- carriers --------------------------------------------------------------------------------
 
 
-class Twilio(Section):
-    """Twilio account."""
+class Account(Section):
+    """What every carrier's account has besides its credentials.
+
+    `voice` and `language` are of the carrier's own speech, on calls without media streaming;
+    `detect_machines` has it say whether a machine answered, which carriers charge for.
+    """
+
+    api_base_url: Url | None = None
+    voice: Text | None = None
+    language: Text = "en-US"
+    detect_machines: bool = False
+
+
+class Twilio(Account):
+    """Twilio account; without a `voice`, that of `tts.openai` is taken by its nearest likeness."""
 
     account_sid: Text | None = None
     auth_token: Secret | None = None
     region: Literal["us1", "ie1", "au1"] | None = None
-    api_base_url: Url | None = None
 
 
-class Telnyx(Section):
+class Telnyx(Account):
     """Telnyx account; `public_key` is base64 of 32 octets or of DER SPKI, or PEM."""
 
     api_key: Secret | None = None
     connection_id: Text | None = None
     public_key: Text | None = None
-    api_base_url: Url | None = None
 
 
-class Plivo(Section):
+class Plivo(Account):
     """Plivo account."""
 
     auth_id: Text | None = None
     auth_token: Secret | None = None
-    api_base_url: Url | None = None
 
 
 class Mock(Section):

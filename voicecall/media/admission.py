@@ -117,7 +117,11 @@ class StreamTokens:
         digest = self._digest(token)
         self._tickets[digest] = _Ticket(call_id, self._clock.now_ns() + self._valid_ns)
         self._digests.setdefault(call_id, []).append(digest)
-        return f"{self.base_url}/{token}"
+        return self.url_for(token)
+
+    def url_for(self, token: str | None) -> str:
+        """The URL that leads a socket here with `token` in its path, or with none."""
+        return self.base_url if token is None else f"{self.base_url}/{token}"
 
     def call_for(self, token: str) -> str | None:
         """The call a token was made for; None for a wrong, expired or revoked one."""

@@ -47,8 +47,9 @@ class MediaEndpoint:
         await receive()  # websocket.connect
         token = self._server.token_in(scope["path"])
         peer = scope["client"][0] if scope.get("client") else ""
-        address = self._server.client_address(peer, _forwarded_for(scope))
-        leg = token if isinstance(token, Refusal) else self._server.admit(token, address)
+        headers = _headers(scope)
+        address = self._server.client_address(peer, headers.get("x-forwarded-for"))
+        leg = token if isinstance(token, Refusal) else self._server.admit(token, address, headers)
         if isinstance(leg, Refusal):
             await _refuse(scope, send, leg)
             return
@@ -146,11 +147,13 @@ class _AsgiSocket:
         return asyncio.get_running_loop().time() + grace_s
 
 
-def _forwarded_for(scope: Scope) -> str | None:
-    values = [
-        value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
-    ]
-    return ",".join(values) or None
+def _headers(scope: Scope) -> dict[str, str]:
+    """By name in lower case; those that come more than once are joined by commas."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
 
 
 async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:

@@ -59,7 +59,11 @@ class MediaConnection:
             return
         token = self._server.token_in(request.target)
         address = self._server.client_address(self._peer, request.headers.get("x-forwarded-for"))
-        leg = token if isinstance(token, Refusal) else self._server.admit(token, address)
+        leg = (
+            token
+            if isinstance(token, Refusal)
+            else self._server.admit(token, address, request.headers)
+        )
         if isinstance(leg, Refusal):
             self._refuse(refusal(leg.status))
             return

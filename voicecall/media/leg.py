@@ -29,6 +29,8 @@ POLICY_VIOLATION = 1008
 MESSAGE_TOO_BIG = 1009
 TRY_AGAIN_LATER = 1013
 NORMAL_CLOSURE = 1000
+# A carrier may complain of each message; the log has this many complaints of a socket, all are counted.
+COMPLAINTS_LOGGED = 5
 # How long a closed socket may take to say goodbye, and to read what it has left unread before.
 CLOSE_GRACE_S = 1.0
 STALLED_GRACE_S = 5.0
@@ -57,6 +59,7 @@ class Leg:
         self._deadline: asyncio.TimerHandle | None = None
         self._socket: Socket | None = None
         self._stalled = False
+        self._complaints = 0
         self.address = address
         self.counts_as_pending = False
         self.path: CallPath | None = None
@@ -111,13 +114,16 @@ class Leg:
                 self._begin(said)
             case StreamMark(name):
                 self._begun().playout.on_mark(name)
-            case StreamDtmf(digit):
-                self._begun().events.on_path_dtmf(digit)
+            case StreamDtmf(digit, pressed_at_ms):
+                self._begun().on_dtmf(digit, pressed_at_ms)
             case StreamStopped():
                 self.close_reason = "stopped by the carrier"
             case StreamComplaint(text):
-                log.warning("carrier complains about the stream", extra=self._fields(text=text))
-            case StreamCleared() | None:
+                self._complained(text)
+            case StreamCleared():
+                if self.path is not None:
+                    self.path.playout.on_cleared()
+            case None:
                 pass
 
     def on_faults(self) -> None:
@@ -132,6 +138,12 @@ class Leg:
     def on_failure(self, error: Exception) -> None:
         """Our own code failed while it handled this leg's audio."""
         log.error("audio handling failed", exc_info=error, extra=self._fields())
+
+    def _complained(self, text: str) -> None:
+        self._complaints += 1
+        self._server.count_complaint()
+        if self._complaints <= COMPLAINTS_LOGGED:
+            log.warning("carrier complains about the stream", extra=self._fields(text=text))
 
     def _begun(self) -> CallPath:
         if self.path is None:

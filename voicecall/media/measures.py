@@ -42,10 +42,15 @@ class MediaMeasures:
         self._admission = admission
         self._refusals = refusals
         self._gone: Counter[str] = Counter()
+        self._complaints = 0
 
     def retire(self, stream: MediaStream) -> None:
         """Keep the counts of a stream that ends."""
         self._gone.update(_counts(stream))
+
+    def count_complaint(self) -> None:
+        """A carrier could not use something we sent."""
+        self._complaints += 1
 
     def readings(self, streams: Iterable[MediaStream]) -> Iterator[Sample]:
         """Everything counted so far.
@@ -58,6 +63,8 @@ class MediaMeasures:
             totals.update(_counts(stream))
         for name, text in (_STREAM_COUNTERS | _JITTER_COUNTERS).values():
             yield Reading(name, text, "counter", totals[name])
+        text = "Messages in which carriers said that they could not use something we sent."
+        yield Reading("stream_complaints", text, "counter", self._complaints)
         open_text = "Open media sockets."
         yield Reading("stream_sockets", open_text, "gauge", self._admission.open)
         pending_text = "Open media sockets that have shown no token yet."

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from voicecall._codec import Resampler
+from voicecall.clock import NS_PER_S
+from voicecall.media.keys import KeyOrder
 from voicecall.media.playout import Playout, SpokenUtterance
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ class CallPath:
         events: whom to tell.
         audio: how outgoing audio is coded.
         pacer: schedules it.
+        key_order: puts the caller's keys in order.
         clock: the time.
         on_closed: called once, when the path is given up.
     """
@@ -38,6 +42,7 @@ class CallPath:
         events: PathEvents,
         audio: AudioFormat,
         pacer: Pacer,
+        key_order: KeyOrder,
         clock: Clock,
         on_closed: Callable[[CallPath], None],
     ) -> None:
@@ -45,6 +50,9 @@ class CallPath:
         self.events = events
         self.playout = Playout(pacer, audio, clock)
         self._audio = audio
+        self._key_order = key_order
+        self._keys_due: asyncio.TimerHandle | None = None
+        self._heard_hz = audio.rate_hz
         self._clock = clock
         self._on_closed = on_closed
         self._sink: Callable[[bytes], None] | None = None
@@ -72,7 +80,7 @@ class CallPath:
         """Hand the caller's audio to `sink`, also after a reconnect."""
         self._sink = sink
         if self.leg is not None:
-            self.leg.stream.listen(sink)
+            self.leg.stream.listen(self._at_own_rate(sink))
 
     def close(self) -> None:
         """Give up the path and its socket."""
@@ -80,6 +88,8 @@ class CallPath:
             return
         self._closed = True
         self._cancel_grace()
+        if self._keys_due is not None:
+            self._keys_due.cancel()
         self.playout.close()
         leg, self.leg = self.leg, None
         if leg is not None:
@@ -88,13 +98,19 @@ class CallPath:
 
     # --- the media plane's side ---
 
-    def carry_on(self, leg: Leg) -> None:
-        """`leg` carries the call from now on; an older one is retired and the call not told."""
+    def carry_on(self, leg: Leg, heard_hz: int) -> None:
+        """`leg` carries the call from now on; an older one is retired and the call not told.
+
+        Args:
+            leg: the socket.
+            heard_hz: the rate at which it brings the caller's audio.
+        """
         self._cancel_grace()
+        self._heard_hz = heard_hz
         older, self.leg = self.leg, leg
         self._carried_since_ns = self._clock.now_ns()
         leg.path = self
-        leg.stream.listen(self._sink)
+        leg.stream.listen(self._at_own_rate(self._sink))
         self.playout.attach(leg.stream)
         if older is not None:
             older.close(reason="Replaced by a newer socket")
@@ -107,6 +123,14 @@ class CallPath:
         self.playout.attach(None)
         loop = asyncio.get_running_loop()
         self._grace = loop.call_later(RECONNECT_GRACE_S, self._lost, leg.close_reason)
+
+    def on_dtmf(self, digit: str, pressed_at_ms: int | None) -> None:
+        """The caller pressed a key; one that says when waits for any pressed before it."""
+        if pressed_at_ms is None:
+            self.events.on_path_dtmf(digit)
+        elif not self._closed:
+            self._key_order.put(digit, pressed_at_ms, self._clock.now_ns())
+            self._release_keys()
 
     def silent_since_ns(self) -> int | None:
         """When the caller's last audio or the socket came; None while no socket is there."""
@@ -121,6 +145,31 @@ class CallPath:
             leg.close(reason="No audio received")
             self._cancel_grace()
             self._lost("no audio received")
+
+    def _at_own_rate(self, sink: Callable[[bytes], None] | None) -> Callable[[bytes], None] | None:
+        """A sink for the caller's audio as the leg brings it, which may be faster or slower."""
+        if sink is None or self._heard_hz == self._audio.rate_hz:
+            return sink
+        resampler = Resampler(self._heard_hz, self._audio.rate_hz)
+
+        def resample(pcm: bytes) -> None:
+            if resampled := resampler.process(pcm):
+                sink(resampled)
+
+        return resample
+
+    def _release_keys(self) -> None:
+        """Tell of the keys whose time has come, and look again when the next one's comes."""
+        if self._keys_due is not None:
+            self._keys_due.cancel()
+            self._keys_due = None
+        now_ns = self._clock.now_ns()
+        for digit in self._key_order.take(now_ns):
+            self.events.on_path_dtmf(digit)
+        due_ns = self._key_order.due_ns
+        if due_ns is not None and not self._closed:
+            wait_s = (due_ns - now_ns) / NS_PER_S
+            self._keys_due = asyncio.get_running_loop().call_later(wait_s, self._release_keys)
 
     def _lost(self, reason: str) -> None:
         self._grace = None

@@ -123,6 +123,7 @@ class Playout:
         self._marks: dict[str, int] = {}
         self._marked = 0
         self._confirmed = 0
+        self._clears = 0
         self._echoes = True
         self._closed = False
         self._numbers = 0
@@ -132,9 +133,8 @@ class Playout:
     def attach(self, stream: MediaStream | None) -> None:
         """From now on `stream` carries the audio; marks sent on another one will not come back."""
         self._stream = stream
-        sent = self.pacer.sent_octets
-        for name in [name for name, at in self._marks.items() if at <= sent]:
-            del self._marks[name]
+        self._clears = 0
+        self._forget_marks(self.pacer.sent_octets)
         self._room.set()
 
     def utterance(self) -> SpokenUtterance:
@@ -189,6 +189,7 @@ class Playout:
         """Stop at once, here and at the carrier; every utterance ends as far as it was heard."""
         position = self.position()
         if self._stream is not None:
+            self._clears += 1
             self._stream.clear(self._clock.now_ns())
         else:
             self.pacer.clear(self._clock.now_ns())
@@ -208,6 +209,20 @@ class Playout:
         if position is not None:
             self._echoes = True
             self._confirm(position)
+
+    def on_cleared(self) -> None:
+        """The carrier has dropped what it had, and owes no echoes of marks in it.
+
+        What we asked it to drop was settled when we asked. If it did so of its own accord, what it
+        had whole will not be heard to its end; what we still have goes on.
+        """
+        if self._clears:
+            self._clears -= 1
+            return
+        position, sent = self.position(), self.pacer.sent_octets
+        self._forget_marks(sent)
+        while self._open and self._open[0].finished and self._open[0].padded_end <= sent:
+            self._open.popleft().settle(position, interrupted=True)
 
     def on_room(self) -> None:
         """There is room in the queue again."""
@@ -240,11 +255,14 @@ class Playout:
     def _confirm(self, position: int) -> None:
         """Everything up to `position` has been played: what ends there or before is complete."""
         self._confirmed = max(self._confirmed, position)
-        for name in [name for name, at in self._marks.items() if at <= position]:
-            del self._marks[name]
+        self._forget_marks(position)
         while self._open and self._open[0].finished and self._open[0].end <= position:
             utterance = self._open.popleft()
             utterance.settle(utterance.end, interrupted=False)
+
+    def _forget_marks(self, position: int) -> None:
+        for name in [name for name, at in self._marks.items() if at <= position]:
+            del self._marks[name]
 
     def _settle_all(self, position: int) -> None:
         while self._open:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 from voicecall._codec import Pacer, WireFormat, Workspace
 from voicecall.carriers._proxies import TrustedProxies
 from voicecall.clock import NS_PER_S
+from voicecall.errors import CodecError, VerificationError
 from voicecall.media.admission import Admission, Refusal
 from voicecall.media.audio import SILENCE_OCTET
 from voicecall.media.connection import MediaConnection
+from voicecall.media.keys import KeyOrder
 from voicecall.media.leg import STALLED_GRACE_S, Leg
 from voicecall.media.listener import MediaListener
 from voicecall.media.measures import MediaMeasures
@@ -24,7 +26,7 @@ from voicecall.media.ticker import MediaTicker
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from voicecall.carriers._stream import Dialect
     from voicecall.clock import Clock
@@ -39,6 +41,10 @@ SILENCE_WATCH_S = 1.0
 
 class Door(Protocol):
     """Knows which call a stream token was made for."""
+
+    def url_for(self, token: str | None) -> str:
+        """The public URL that carriers are told, with `token` in its path where there is one."""
+        ...
 
     def call_for(self, token: str) -> str | None:
         """The call of `token`; None for a wrong or expired one."""
@@ -78,6 +84,8 @@ class MediaServer:
         door: which token belongs to which call.
         gate: which conversation a call's audio belongs to.
         clock: the time.
+        verify_upgrade: raises `VerificationError` for a (public URL, signature) that is not the
+            carrier's; None believes every upgrade as far as its token goes.
 
     Attributes:
         admission: exact counts of sockets.
@@ -93,6 +101,7 @@ class MediaServer:
         door: Door,
         gate: StreamGate,
         clock: Clock,
+        verify_upgrade: Callable[[str, str], None] | None = None,
     ) -> None:
         self.settings = settings
         self.dialect = dialect
@@ -108,6 +117,7 @@ class MediaServer:
         self.ticker = MediaTicker(clock)
         self._gate = gate
         self._clock = clock
+        self._verify_upgrade = verify_upgrade
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._legs: set[Leg] = set()
         self._paths: dict[str, CallPath] = {}
@@ -152,16 +162,22 @@ class MediaServer:
 
     # --- admission, the same for both kinds of socket ---
 
-    def admit(self, token: str | None, address: str) -> Leg | Refusal:
+    def admit(
+        self, token: str | None, address: str, headers: Mapping[str, str] | None = None
+    ) -> Leg | Refusal:
         """Decide on an upgrade and reserve its place.
 
         Args:
             token: what stands behind the stream path; None when nothing does.
             address: the socket's client.
+            headers: the request's, by name in lower case.
         """
         if not self.admission.enter():
             label = "draining" if self.admission.draining else "max_connections"
             return self._refusal(HTTPStatus.SERVICE_UNAVAILABLE, label)
+        if not self._signed_well(token, headers or {}):
+            self.admission.leave()
+            return self._refusal(HTTPStatus.FORBIDDEN, "signature")
         call_id = None
         if token is not None:
             call_id = self.door.call_for(token)
@@ -191,6 +207,10 @@ class MediaServer:
             self.admission.leave()
             self._leave_pending(leg)
 
+    def count_complaint(self) -> None:
+        """Count something we sent that a carrier could not use."""
+        self._measures.count_complaint()
+
     def count_refusal(self, label: str) -> None:
         """Count a refused or ended socket by its reason."""
         self.refusals[label] += 1
@@ -214,6 +234,17 @@ class MediaServer:
         """What has been counted so far."""
         return self._measures.readings(leg.stream for leg in self._legs)
 
+    def _signed_well(self, token: str | None, headers: Mapping[str, str]) -> bool:
+        """Whether an upgrade has no signature, or a good one of what the carrier was told."""
+        signature = headers.get(self.dialect.signature_header or "")
+        if signature is None or self._verify_upgrade is None:
+            return True
+        try:
+            self._verify_upgrade(self.door.url_for(token), signature)
+        except VerificationError:
+            return False
+        return True
+
     def _refusal(self, status: HTTPStatus, label: str) -> Refusal:
         self.count_refusal(label)
         return Refusal(status, label)
@@ -236,6 +267,8 @@ class MediaServer:
             return False
         known = self._paths.get(call_id)
         path = known or self._make_path(call_id, events, start)
+        if path.audio != self.dialect.outgoing(start):
+            raise CodecError("the stream takes other audio than the call has been spoken with")
         wording = self.dialect.wording(start)
         wire = WireFormat(
             wording.media_head,
@@ -244,10 +277,17 @@ class MediaServer:
             wording.mark_tail,
             wording.clear,
         )
-        leg.stream.begin(start.audio.encoding, wire, path.playout.pacer)
+        swaps = wording.big_endian
+        leg.stream.begin(
+            start.audio.encoding,
+            wire,
+            path.playout.pacer,
+            swaps_in=swaps and start.audio.encoding == "pcm16",
+            swaps_out=swaps and path.audio.encoding == "pcm16",
+        )
         self.door.used(call_id)
         self._leave_pending(leg)
-        path.carry_on(leg)
+        path.carry_on(leg, start.audio.rate_hz)
         self.ticker.add(leg.stream)
         if known is None:
             self._paths[call_id] = path
@@ -265,7 +305,8 @@ class MediaServer:
             self.settings.lead_ms,
             self.settings.group,
         )
-        return CallPath(call_id, events, audio, pacer, self._clock, self._path_closed)
+        order = KeyOrder(self.settings.jitter_ms)
+        return CallPath(call_id, events, audio, pacer, order, self._clock, self._path_closed)
 
     def _path_closed(self, path: CallPath) -> None:
         if self._paths.get(path.call_id) is path:

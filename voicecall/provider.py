@@ -1,0 +1,261 @@
+"""The configured carrier: its calling side, its webhooks, its media dialect, joined together.
+
+What the rest of the server sees of a carrier is one `Provider`; which of the four it is, only this
+module knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from voicecall.carriers._prompts import Prompts
+from voicecall.carriers.mock.client import MockCarrier
+from voicecall.carriers.mock.webhook import MockWebhook
+from voicecall.carriers.twilio.stream import TwilioDialect
+from voicecall.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import SecretStr
+
+    from voicecall.call.events import CallEvent
+    from voicecall.call.record import CallRecord
+    from voicecall.carriers._stream import Dialect
+    from voicecall.clock import Clock
+    from voicecall.config.schema import Config
+    from voicecall.manager.restore import ConnectMedia
+    from voicecall.ports import Carrier, CarrierVoice, StreamUrls, Webhook
+    from voicecall.simulator.callee import Callee
+
+_MARGIN_S: Final = 60
+# All three end calls after four hours if they are told nothing else.
+_CARRIERS_LIMIT_S: Final = 14_400
+
+Emit: TypeAlias = Callable[["CallEvent"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What every carrier is made from.
+
+    Attributes:
+        config: complete configuration.
+        clock: the time.
+        urls: where media are streamed; None without media streaming.
+        emit: takes events that no webhook brings.
+    """
+
+    config: Config
+    clock: Clock
+    urls: StreamUrls | None
+    emit: Emit
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A carrier, whole.
+
+    Attributes:
+        carrier: places and ends calls.
+        webhook: reads what it reports.
+        dialect: how its media sockets talk.
+        report_to: told, once it is known, the URL at which our webhook is reached.
+        voice: its own speech, for calls without media streaming; None where it has none.
+        connect_media: has it stream a live call's media to a new URL; None where a call asks by
+            itself.
+        verify_upgrade: raises `VerificationError` for a media socket's (URL, signature) that is not
+            its own; None where upgrades are not signed.
+    """
+
+    carrier: Carrier
+    webhook: Webhook
+    dialect: Dialect
+    report_to: Callable[[str], None] = lambda _: None
+    voice: CarrierVoice | None = None
+    connect_media: ConnectMedia | None = None
+    verify_upgrade: Callable[[str, str], None] | None = None
+
+
+def provider(needs: Needs, callee: Callee) -> Provider:
+    """The carrier that the configuration names.
+
+    To be made before calls are handled: loading a vendor's package may take seconds.
+
+    Args:
+        needs: what it is made from.
+        callee: whom calls through the mock carrier reach.
+
+    Raises:
+        ConfigError: something is missing; the message names the key.
+        DependencyMissing: the vendor's package is not installed.
+    """
+    if needs.config.provider == "mock":
+        return _mock(needs, callee)
+    return _VENDORS[needs.config.provider](needs)
+
+
+def _mock(needs: Needs, callee: Callee) -> Provider:
+    carrier = MockCarrier(
+        needs.config.mock.phone,
+        clock=needs.clock,
+        emit=needs.emit,
+        ring=callee.ring,
+        press=callee.press,
+    )
+    return Provider(carrier, MockWebhook(needs.clock), TwilioDialect())
+
+
+# Each imports its own modules: what belongs to one vendor is loaded by its customers only.
+
+
+def _twilio(needs: Needs) -> Provider:
+    from voicecall.carriers.twilio.client import Dialing, TwilioCarrier  # noqa: PLC0415
+    from voicecall.carriers.twilio.instructions import Instructions, Manner  # noqa: PLC0415
+    from voicecall.carriers.twilio.markup import voice_named  # noqa: PLC0415
+    from voicecall.carriers.twilio.rest import Account  # noqa: PLC0415
+    from voicecall.carriers.twilio.signature import SignatureVerifier  # noqa: PLC0415
+    from voicecall.carriers.twilio.webhook import TwilioWebhook  # noqa: PLC0415
+
+    config, account = needs.config, needs.config.twilio
+    auth_token = _secret(account.auth_token, "twilio.authToken")
+    voice = voice_named(account.voice or config.tts.openai.voice)
+    instructions = Instructions(
+        "", urls=needs.urls, prompts=Prompts(), manner=Manner(voice, account.language)
+    )
+    carrier = TwilioCarrier(
+        Account(
+            _given(account.account_sid, "twilio.accountSid"),
+            auth_token,
+            account.region,
+            account.api_base_url,
+        ),
+        instructions,
+        clock=needs.clock,
+        dialing=Dialing(account.detect_machines, _limit_s(config)),
+    )
+    verifier = SignatureVerifier(auth_token)
+
+    def report_to(url: str) -> None:
+        instructions.webhook_url = url
+
+    return Provider(
+        carrier,
+        TwilioWebhook(verifier, instructions, needs.clock),
+        TwilioDialect(),
+        report_to=report_to,
+        voice=carrier,
+        verify_upgrade=None if config.skip_signature_verification else verifier.verify_upgrade,
+    )
+
+
+def _telnyx(needs: Needs) -> Provider:
+    from voicecall.carriers.telnyx.client import TelnyxCarrier  # noqa: PLC0415
+    from voicecall.carriers.telnyx.markup import ClientState, TelnyxSettings  # noqa: PLC0415
+    from voicecall.carriers.telnyx.signature import SignatureVerifier  # noqa: PLC0415
+    from voicecall.carriers.telnyx.stream import TelnyxDialect  # noqa: PLC0415
+    from voicecall.carriers.telnyx.webhook import TelnyxWebhook  # noqa: PLC0415
+
+    config, account = needs.config, needs.config.telnyx
+    settings = TelnyxSettings(
+        _secret(account.api_key, "telnyx.apiKey"),
+        _given(account.connection_id, "telnyx.connectionId"),
+        base_url=account.api_base_url,
+        language=account.language,
+        detect_machines=account.detect_machines,
+        max_duration_s=_limit_s(config),
+    )
+    if account.voice:
+        settings = replace(settings, voice=account.voice)
+    carrier = TelnyxCarrier(settings, clock=needs.clock, emit=needs.emit, urls=needs.urls)
+    verifier = None
+    if not config.skip_signature_verification:
+        key = _given(account.public_key, "telnyx.publicKey")
+        verifier = SignatureVerifier(key, needs.clock)
+
+    async def connect_media(record: CallRecord, url: str) -> None:
+        state = ClientState(record.call_id, record.direction, streams=True)
+        await carrier.start_stream(record.provider_call_id or "", state, url)
+
+    return Provider(
+        carrier,
+        TelnyxWebhook(verifier, desk=carrier),
+        TelnyxDialect(),
+        report_to=carrier.report_to,
+        voice=carrier,
+        connect_media=connect_media,
+    )
+
+
+def _plivo(needs: Needs) -> Provider:
+    from voicecall.carriers.plivo.client import Dialing, PlivoCarrier  # noqa: PLC0415
+    from voicecall.carriers.plivo.instructions import Instructions, Manner  # noqa: PLC0415
+    from voicecall.carriers.plivo.names import CallNames  # noqa: PLC0415
+    from voicecall.carriers.plivo.rest import API_URL, Account  # noqa: PLC0415
+    from voicecall.carriers.plivo.signature import SignatureVerifier  # noqa: PLC0415
+    from voicecall.carriers.plivo.stream import PlivoDialect  # noqa: PLC0415
+    from voicecall.carriers.plivo.webhook import PlivoWebhook  # noqa: PLC0415
+
+    config, account = needs.config, needs.config.plivo
+    auth_token = _secret(account.auth_token, "plivo.authToken")
+    names, reached_at = CallNames(), _Url()
+    manner = Manner(language=account.language)
+    if account.voice:
+        manner = replace(manner, voice=account.voice)
+    instructions = Instructions(
+        reached_at.get, names=names, prompts=Prompts(), urls=needs.urls, manner=manner
+    )
+    carrier = PlivoCarrier(
+        Account(
+            _given(account.auth_id, "plivo.authId"), auth_token, account.api_base_url or API_URL
+        ),
+        instructions,
+        names=names,
+        clock=needs.clock,
+        dialing=Dialing("hint" if account.detect_machines else "off", _limit_s(config)),
+    )
+    verifier = None if config.skip_signature_verification else SignatureVerifier(auth_token)
+    return Provider(
+        carrier,
+        PlivoWebhook(verifier, instructions, names=names, clock=needs.clock),
+        PlivoDialect(names),
+        report_to=reached_at.set,
+        voice=carrier,
+    )
+
+
+def _given(value: str | None, key: str) -> str:
+    if value is None:
+        raise ConfigError(f"{key}: is required for this provider")
+    return value
+
+
+def _secret(value: SecretStr | None, key: str) -> str:
+    return _given(None if value is None else value.get_secret_value(), key)
+
+
+def _limit_s(config: Config) -> int:
+    """When the carrier itself ends a call, should we be gone: after we would have."""
+    return min(config.max_duration_seconds + _MARGIN_S, _CARRIERS_LIMIT_S)
+
+
+_VENDORS: Mapping[str, Callable[[Needs], Provider]] = {
+    "twilio": _twilio,
+    "telnyx": _telnyx,
+    "plivo": _plivo,
+}
+
+
+class _Url:
+    """A URL that is known only once everything listens."""
+
+    def __init__(self) -> None:
+        self._url = ""
+
+    def get(self) -> str:
+        return self._url
+
+    def set(self, url: str) -> None:
+        self._url = url
