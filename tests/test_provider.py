@@ -10,13 +10,16 @@ import pytest
 from voicecall.clock import ManualClock
 from voicecall.config.schema import Config
 from voicecall.errors import ConfigError, VerificationError
+from voicecall.ports import CarrierStatus
 from voicecall.provider import Needs, Provider, provider
 from voicecall.simulator.callee import Callee
+from voicecall.simulator.exchange.http import HttpResponse, HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from voicecall.call.events import CallEvent
+    from voicecall.simulator.exchange.http import HttpRequest
 
 pytestmark = pytest.mark.unit
 
@@ -38,26 +41,29 @@ SIGNED_BY = {
 def with_provider(
     name: str, case: Callable[[Provider], Awaitable[None]], **account: object
 ) -> None:
-    async def run() -> None:
-        settings = {
-            "provider": name,
-            "fromNumber": "+15550001111",
-            "publicUrl": "https://calls.example.com",
-            name: {**ACCOUNTS[name], **account},
-        }
-        clock = ManualClock()
+    asyncio.run(provided(name, case, **account))
 
-        async def emit(_: CallEvent) -> None:
-            raise AssertionError("nothing happened to any call")
 
-        config = Config.model_validate(settings)
-        made = provider(Needs(config, clock, None, emit), Callee("off", None, clock))
-        try:
-            await case(made)
-        finally:
-            await made.carrier.close()
+async def provided(
+    name: str, case: Callable[[Provider], Awaitable[None]], **account: object
+) -> None:
+    settings = {
+        "provider": name,
+        "fromNumber": "+15550001111",
+        "publicUrl": "https://calls.example.com",
+        name: {**ACCOUNTS[name], **account},
+    }
+    clock = ManualClock()
 
-    asyncio.run(run())
+    async def emit(_: CallEvent) -> None:
+        raise AssertionError("nothing happened to any call")
+
+    config = Config.model_validate(settings)
+    made = provider(Needs(config, clock, None, emit), Callee("off", None, clock))
+    try:
+        await case(made)
+    finally:
+        await made.carrier.close()
 
 
 @pytest.mark.parametrize("name", ACCOUNTS)
@@ -85,6 +91,41 @@ def test_only_telnyx_has_to_be_told_to_connect_media_again() -> None:
             assert (made.connect_media is not None) == (name == "telnyx")
 
         with_provider(name, case)
+
+
+def test_only_telnyx_has_to_be_told_to_pick_up_again() -> None:
+    for name in ACCOUNTS:
+
+        async def case(made: Provider, name: str = name) -> None:
+            assert (made.pick_up is not None) == (name == "telnyx")
+
+        with_provider(name, case)
+
+
+def test_plivo_is_asked_about_a_call_of_an_earlier_process_by_its_own_name() -> None:
+    asked: list[str] = []
+
+    async def answer(request: HttpRequest) -> HttpResponse:
+        asked.append(request.path)
+        return HttpResponse(404, b"{}", "application/json")
+
+    async def case(made: Provider) -> None:
+        made.recall({"providerCallId": "request-1", "metadata": {"providerAlias": "call-1"}})
+        made.recall({"providerCallId": "request-2", "metadata": {}})
+        assert await made.carrier.status("request-1") == CarrierStatus(alive=False)
+        assert any(path.endswith("/Call/call-1/") for path in asked)
+        assert await made.carrier.status("request-2") == CarrierStatus(alive=False)
+        assert any(path.endswith("/Call/request-2/") for path in asked)
+
+    async def run() -> None:
+        plivo = HttpServer(answer)
+        await plivo.start()
+        try:
+            await provided("plivo", case, apiBaseUrl=plivo.url)
+        finally:
+            await plivo.close()
+
+    asyncio.run(run())
 
 
 def test_only_twilio_signs_upgrades_and_a_wrong_signature_is_refused() -> None:

@@ -564,6 +564,7 @@ def test_a_busy_control_port_is_told_and_frees_the_media_port() -> None:
     [
         ({"enabled": False}, "enabled: "),
         ({"provider": "twilio"}, "publicUrl: twilio reports calls to a URL of this server"),
+        ({"streaming": {"enabled": False}}, r"streaming\.enabled: the mock carrier"),
         ({"serve": {"port": 0, "workers": 2}}, r"serve\.workers: "),
         ({"realtime": {"enabled": True}}, r"realtime\.enabled: "),
         ({"tunnel": {"provider": "ngrok"}}, r"tunnel\.provider: ngrok"),

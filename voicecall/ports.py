@@ -562,6 +562,19 @@ class Conversation(Protocol):
         """
         ...
 
+    async def press(self, digits: str) -> bool:
+        """Sound keys in the call's own audio after what is being said; returns when they have.
+
+        Returns:
+            False when it is the carrier that sends keys on this call.
+
+        Raises:
+            InvalidRequest: they are too many.
+            NotConnected: nothing can be heard of us yet, or any more.
+            SpeechError: too many keys wait to be heard.
+        """
+        ...
+
     async def close(self) -> None:
         """Stop speaking and listening and free the audio path."""
         ...

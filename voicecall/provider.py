@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from voicecall.call.machine import ALIAS
 from voicecall.carriers._prompts import Prompts
 from voicecall.carriers.mock.client import MockCarrier
 from voicecall.carriers.mock.webhook import MockWebhook
@@ -38,6 +39,22 @@ Emit: TypeAlias = Callable[["CallEvent"], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a carrier's REST interface may take, in seconds.
+
+    Attributes:
+        dial_s: to place a call, until whoever wanted it is told that it failed.
+        late_dial_s: to place a call, until nobody listens any more; an answer that comes before
+            names a call that has to be hung up.
+        request_s: to do anything else.
+    """
+
+    dial_s: float = 15.0
+    late_dial_s: float = 30.0
+    request_s: float = 9.0
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
     """What every carrier is made from.
 
@@ -46,12 +63,14 @@ class Needs:
         clock: the time.
         urls: where media are streamed; None without media streaming.
         emit: takes events that no webhook brings.
+        patience: how long its requests may take.
     """
 
     config: Config
     clock: Clock
     urls: StreamUrls | None
     emit: Emit
+    patience: Patience = Patience()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +85,13 @@ class Provider:
         voice: its own speech, for calls without media streaming; None where it has none.
         connect_media: has it stream a live call's media to a new URL; None where a call asks by
             itself.
+        recall: told of each call that an earlier process left, as it was stored, before anything
+            else is done about it.
+        pick_up: answers an inbound call in the background, once however often it is asked; None
+            where the answer to a webhook does it.
         verify_upgrade: raises `VerificationError` for a media socket's (URL, signature) that is not
             its own; None where upgrades are not signed.
+        keys_cut_media: whether it can send keys only by cutting a call's media stream.
     """
 
     carrier: Carrier
@@ -76,7 +100,10 @@ class Provider:
     report_to: Callable[[str], None] = lambda _: None
     voice: CarrierVoice | None = None
     connect_media: ConnectMedia | None = None
+    recall: Callable[[Mapping[str, Any]], None] = lambda _: None
+    pick_up: Callable[[CallRecord], None] | None = None
     verify_upgrade: Callable[[str, str], None] | None = None
+    keys_cut_media: bool = False
 
 
 def provider(needs: Needs, callee: Callee) -> Provider:
@@ -105,7 +132,7 @@ def _mock(needs: Needs, callee: Callee) -> Provider:
         ring=callee.ring,
         press=callee.press,
     )
-    return Provider(carrier, MockWebhook(needs.clock), TwilioDialect())
+    return Provider(carrier, MockWebhook(needs.clock, needs.urls), TwilioDialect())
 
 
 # Each imports its own modules: what belongs to one vendor is loaded by its customers only.
@@ -115,7 +142,7 @@ def _twilio(needs: Needs) -> Provider:
     from voicecall.carriers.twilio.client import Dialing, TwilioCarrier  # noqa: PLC0415
     from voicecall.carriers.twilio.instructions import Instructions, Manner  # noqa: PLC0415
     from voicecall.carriers.twilio.markup import voice_named  # noqa: PLC0415
-    from voicecall.carriers.twilio.rest import Account  # noqa: PLC0415
+    from voicecall.carriers.twilio.rest import Account, Timeouts  # noqa: PLC0415
     from voicecall.carriers.twilio.signature import SignatureVerifier  # noqa: PLC0415
     from voicecall.carriers.twilio.webhook import TwilioWebhook  # noqa: PLC0415
 
@@ -135,6 +162,7 @@ def _twilio(needs: Needs) -> Provider:
         instructions,
         clock=needs.clock,
         dialing=Dialing(account.detect_machines, _limit_s(config)),
+        timeouts=Timeouts(needs.patience.late_dial_s, needs.patience.request_s),
     )
     verifier = SignatureVerifier(auth_token)
 
@@ -148,6 +176,7 @@ def _twilio(needs: Needs) -> Provider:
         report_to=report_to,
         voice=carrier,
         verify_upgrade=None if config.skip_signature_verification else verifier.verify_upgrade,
+        keys_cut_media=True,
     )
 
 
@@ -169,7 +198,13 @@ def _telnyx(needs: Needs) -> Provider:
     )
     if account.voice:
         settings = replace(settings, voice=account.voice)
-    carrier = TelnyxCarrier(settings, clock=needs.clock, emit=needs.emit, urls=needs.urls)
+    carrier = TelnyxCarrier(
+        settings,
+        clock=needs.clock,
+        emit=needs.emit,
+        urls=needs.urls,
+        timeout_s=needs.patience.request_s,
+    )
     verifier = None
     if not config.skip_signature_verification:
         key = _given(account.public_key, "telnyx.publicKey")
@@ -186,6 +221,7 @@ def _telnyx(needs: Needs) -> Provider:
         report_to=carrier.report_to,
         voice=carrier,
         connect_media=connect_media,
+        pick_up=carrier.pick_up,
     )
 
 
@@ -193,12 +229,12 @@ def _plivo(needs: Needs) -> Provider:
     from voicecall.carriers.plivo.client import Dialing, PlivoCarrier  # noqa: PLC0415
     from voicecall.carriers.plivo.instructions import Instructions, Manner  # noqa: PLC0415
     from voicecall.carriers.plivo.names import CallNames  # noqa: PLC0415
-    from voicecall.carriers.plivo.rest import API_URL, Account  # noqa: PLC0415
+    from voicecall.carriers.plivo.rest import API_URL, Account, Timeouts  # noqa: PLC0415
     from voicecall.carriers.plivo.signature import SignatureVerifier  # noqa: PLC0415
     from voicecall.carriers.plivo.stream import PlivoDialect  # noqa: PLC0415
     from voicecall.carriers.plivo.webhook import PlivoWebhook  # noqa: PLC0415
 
-    config, account = needs.config, needs.config.plivo
+    config, account, patience = needs.config, needs.config.plivo, needs.patience
     auth_token = _secret(account.auth_token, "plivo.authToken")
     names, reached_at = CallNames(), _Url()
     manner = Manner(language=account.language)
@@ -215,14 +251,25 @@ def _plivo(needs: Needs) -> Provider:
         names=names,
         clock=needs.clock,
         dialing=Dialing("hint" if account.detect_machines else "off", _limit_s(config)),
+        timeouts=Timeouts(
+            read_s=patience.dial_s, dial_s=patience.late_dial_s, request_s=patience.request_s
+        ),
     )
     verifier = None if config.skip_signature_verification else SignatureVerifier(auth_token)
+
+    def recall(stored: Mapping[str, Any]) -> None:
+        request_uuid = stored.get("providerCallId")
+        call_uuid = (stored.get("metadata") or {}).get(ALIAS)
+        if request_uuid and call_uuid:
+            names.learn(request_uuid, call_uuid)
+
     return Provider(
         carrier,
         PlivoWebhook(verifier, instructions, names=names, clock=needs.clock),
         PlivoDialect(names),
         report_to=reached_at.set,
         voice=carrier,
+        recall=recall,
     )
 
 

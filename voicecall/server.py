@@ -8,6 +8,7 @@ The only module that knows everyone. ::
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import secrets
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from voicecall.call.record import Direction
 from voicecall.carriers._proxies import TrustedProxies
 from voicecall.carriers._public_url import ForwardingPolicy
 from voicecall.clock import SystemClock
@@ -32,8 +34,9 @@ from voicecall.media.admission import StreamTokens
 from voicecall.media.asgi import MediaEndpoint
 from voicecall.media.audio import Transcoder
 from voicecall.media.server import MediaServer, MediaSettings
+from voicecall.media.tones import key_tones
 from voicecall.metrics import Metrics
-from voicecall.provider import Needs, provider
+from voicecall.provider import Needs, Patience, provider
 from voicecall.session.guests import GuestResponder, GuestSpeechToText, GuestTextToSpeech
 from voicecall.session.observer import Observer
 from voicecall.session.outfitter import Outfitter, OwnEngines
@@ -62,6 +65,8 @@ log = logging.getLogger("voicecall.server")
 
 # A token is made when the carrier is told the URL, which for an outbound call is before it rings.
 TOKEN_VALID_MS = 30_000
+# The carrier's own errors say more than that it took too long.
+CARRIER_MARGIN_MS = 1000
 # Together less than the 10 s that a process manager waits after SIGTERM.
 CALLS_GRACE_S = 4.0
 CONTROL_GRACE_S = 2.0
@@ -82,6 +87,7 @@ class Server:
             the configuration names. Each is run in a thread of its own and nowhere else, so that
             none can hold up a call's audio; a responder that blocks is best written as an ordinary
             generator, since then each reply has a thread.
+        patience: how long the carrier may take to answer; the usual times when None.
 
     Attributes:
         calls: places, finds and ends calls.
@@ -92,7 +98,7 @@ class Server:
         ConfigError, ServeError: this version cannot do what the configuration asks for.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is independent of the others)
         self,
         config: Config | None = None,
         *,
@@ -102,6 +108,7 @@ class Server:
         responder: AnyResponder | None = None,
         tts: TextToSpeech | None = None,
         stt: SpeechToText | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._config = config = config or Config()
         self._clock = clock = clock or SystemClock()
@@ -116,7 +123,9 @@ class Server:
         self._longest_blocked_ms = 0.0
         self.rpc_token = rpc_token or _configured_token(config) or secrets.token_urlsafe(32)
         self._state = "starting"
-        self._settings = _call_settings(config)
+        self._reachable = asyncio.Event()
+        patience = patience or Patience()
+        self._settings = _call_settings(config, patience)
         own = OwnEngines(
             responder=GuestResponder(responder, self._watch) if responder else None,
             tts=GuestTextToSpeech(tts, self._watch) if tts else None,
@@ -126,11 +135,14 @@ class Server:
         self._callee = callee or Callee(config.mock.phone, config.mock.persona, clock)
         self._tokens = StreamTokens(clock, TOKEN_VALID_MS + config.ring_timeout_ms)
         urls = self._tokens if config.streaming.enabled else None
-        self._provider = provider(Needs(config, clock, urls, self._on_carrier_event), self._callee)
+        self._provider = provider(
+            Needs(config, clock, urls, self._on_carrier_event, patience), self._callee
+        )
         self._sessions = Sessions(
             self._outfitter.equip,
             clock=clock,
             convert=Transcoder,
+            tones=key_tones if self._provider.keys_cut_media else None,
             # Where media are streamed to us, the carrier's own speech would cut the stream.
             voice=None if config.streaming.enabled else self._provider.voice,
             on_turn=self._on_turn,
@@ -153,6 +165,7 @@ class Server:
             door=self._tokens,
             gate=self._sessions,
             clock=clock,
+            verify_upgrade=self._provider.verify_upgrade,
         )
         self.metrics.add_collector(self._media.readings)
         tls = config.serve.tls
@@ -199,11 +212,13 @@ class Server:
             self._tokens.base_url = self._stream_url(media_port)
             self._provider.report_to(self._webhook_url())
             # Before events arrive: they have to find the calls they are about.
-            await self.calls.restore(self._provider.connect_media)
+            await self._restore()
             await self._control.start()
             # Without public URLs they depend on the ports that were free.
             self._tokens.base_url = self._stream_url(media_port)
             self._provider.report_to(self._webhook_url())
+            self._reachable.set()
+            self._pick_up_again()
         except BaseException:
             await self.stop()
             raise
@@ -220,6 +235,20 @@ class Server:
                 "store": self._config.store or IN_MEMORY,
             },
         )
+
+    async def _restore(self) -> None:
+        """Take up the calls of an earlier process."""
+        for stored in await self._store.live():
+            self._provider.recall(stored)
+        await self.calls.restore(self._provider.connect_media, reachable=self._reachable)
+
+    def _pick_up_again(self) -> None:
+        """Answer the calls that rang here when an earlier process ended: nobody tells us again."""
+        if self._provider.pick_up is None:
+            return
+        for record in self.calls.live():
+            if record.direction is Direction.INBOUND and record.answered_at is None:
+                self._provider.pick_up(record)
 
     async def stop(self) -> None:
         """Refuse what is new, end what is live, and free everything; within 10 s."""
@@ -362,6 +391,10 @@ def _check_servable(config: Config) -> None:
             f"publicUrl: {config.provider} reports calls to a URL of this server; set the one that "
             f"leads to {config.serve.path} here"
         )
+    if config.provider == "mock" and not config.streaming.enabled:
+        raise ServeError(
+            "streaming.enabled: the mock carrier has no speech of its own; set it to true"
+        )
     if config.serve.workers > 1:
         raise ServeError("serve.workers: this version serves with one worker")
     if config.realtime.enabled:
@@ -395,7 +428,7 @@ def _reachable(bind: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _call_settings(config: Config) -> CallSettings:
+def _call_settings(config: Config, patience: Patience) -> CallSettings:
     return CallSettings(
         # The mock carrier calls from anywhere; every other one has to be told.
         from_number=config.from_number or MOCK_NUMBER,
@@ -414,6 +447,8 @@ def _call_settings(config: Config) -> CallSettings:
         max_duration_ms=config.max_duration_seconds * 1000,
         transcript_timeout_ms=config.transcript_timeout_ms,
         stale_after_ms=config.stale_call_reaper_seconds * 1000,
+        dial_timeout_ms=round(patience.dial_s * 1000),
+        carrier_timeout_ms=round(patience.request_s * 1000) + CARRIER_MARGIN_MS,
         sip=config.provider == "plivo",
     )
 

@@ -194,6 +194,16 @@ def test_an_event_that_comes_late_still_teaches_the_carriers_id() -> None:
     assert call.provider_call_id == "CA1"
 
 
+def test_the_carriers_other_name_of_the_call_is_kept_whatever_else_the_event_says() -> None:
+    call = record(CallState.ANSWERED, provider_call_id="request-1")
+    late = make(Input.RINGING, provider_call_id="request-1", provider_alias="call-1")
+    applied = machine.apply(call, late)
+    assert call.metadata[machine.ALIAS] == "call-1"
+    assert applied.change is not None
+    assert applied.change["type"] == machine.NAMED
+    assert machine.apply(call, late).change is None
+
+
 def test_a_failure_ends_the_call_and_a_passing_error_is_noted() -> None:
     call = record(CallState.LISTENING)
     machine.apply(call, make(Input.ERROR))

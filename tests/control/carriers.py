@@ -167,6 +167,9 @@ class Desk:
     def pick_up(self, record: CallRecord) -> None:
         self.picked_up.append(record.call_id)
 
+    def connect(self, record: CallRecord) -> None:
+        del record
+
     def spoken(self, provider_call_id: str, event_id: str, *, completed: bool) -> None:
         del provider_call_id, event_id, completed
 

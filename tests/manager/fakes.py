@@ -87,6 +87,7 @@ class FakeConversation:
         self.gate.set()
         self.on_close: Callable[[], Coroutine[Any, Any, None]] | None = None
         self.told: list[tuple[Any, ...]] = []
+        self.sounds_keys = False
 
     def answered(self) -> None:
         self.told.append(("answered",))
@@ -96,6 +97,12 @@ class FakeConversation:
 
     def pressed(self, digits: str) -> None:
         self.told.append(("pressed", digits))
+
+    async def press(self, digits: str) -> bool:
+        await self.gate.wait()
+        if self.sounds_keys:
+            self.told.append(("press", digits))
+        return self.sounds_keys
 
     async def say(self, text: str) -> Playback:
         self.said.append(text)

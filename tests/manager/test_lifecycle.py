@@ -83,6 +83,27 @@ def test_an_event_that_shows_a_given_up_call_alive_has_it_hung_up() -> None:
     run(case, dial_timeout_ms=20)
 
 
+@pytest.mark.parametrize("error", [None, CarrierError("the connection was reset")])
+def test_a_call_answered_meanwhile_goes_on_whatever_became_of_its_dial(
+    error: CarrierError | None,
+) -> None:
+    async def case(world: World) -> None:
+        world.carrier.dial_gate.clear()
+        dialling = asyncio.ensure_future(world.dialled())
+        await until(lambda: world.carrier.dials)
+        (record,) = world.manager.live()
+        await world.tell(CallAnswered, record, provider_call_id="CA1")
+        if error is not None:
+            world.carrier.dial_error = error
+            world.carrier.dial_gate.set()
+        assert await dialling is record
+        assert record.state is CallState.ANSWERED
+        assert world.carrier.hung_up == []
+        world.carrier.dial_gate.set()
+
+    run(case, dial_timeout_ms=20)
+
+
 def test_a_call_ended_while_it_is_dialled_is_hung_up_once_its_id_is_known() -> None:
     async def case(world: World) -> None:
         world.carrier.dial_gate.clear()

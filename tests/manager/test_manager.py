@@ -413,6 +413,35 @@ def test_keys_are_sent_on_answered_calls_only() -> None:
     run(case)
 
 
+def test_keys_that_the_conversation_sounds_itself_are_not_sent_by_the_carrier() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        (conversation,) = world.conversations.opened
+        conversation.sounds_keys = True
+        await world.manager.send_dtmf(record.call_id, "1w#")
+        assert ("press", "1w#") in conversation.told
+        assert world.carrier.keys == []
+        with pytest.raises(InvalidRequest):
+            await world.manager.send_dtmf(record.call_id, "one")
+
+    run(case)
+
+
+def test_a_call_that_ends_while_keys_wait_to_be_heard_says_so() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        (conversation,) = world.conversations.opened
+        conversation.gate.clear()
+        sending = asyncio.create_task(world.manager.send_dtmf(record.call_id, "1"))
+        await asyncio.sleep(0)
+        await world.manager.end(record.call_id)
+        with pytest.raises(CallHasEnded):
+            await sending
+        assert world.carrier.keys == []
+
+    run(case)
+
+
 def test_subscribers_are_told_of_every_change_in_order_until_the_end() -> None:
     async def case(world: World) -> None:
         changes = world.manager.subscribe()

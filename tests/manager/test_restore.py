@@ -122,6 +122,25 @@ def restarted(case: Any, **settings: Any) -> None:
     asyncio.run(whole())
 
 
+# --- when it is asked ----------------------------------------------------------------------------
+
+
+def test_the_carrier_is_asked_once_its_webhooks_reach_us() -> None:
+    async def case(world: Restarted) -> None:
+        await world.left(CallState.ACTIVE)
+        world.carrier.answers["CA1"] = CarrierStatus(alive=False, end_reason=CallState.COMPLETED)
+        reachable = asyncio.Event()
+        assert await world.manager.restore(reachable=reachable) == 1
+        await asyncio.sleep(0)
+        assert world.carrier.asked == []
+        assert world.manager.live_count == 1
+        reachable.set()
+        await until(lambda: not world.manager.live_count)
+        assert world.found().state is CallState.COMPLETED
+
+    restarted(case)
+
+
 # --- what the carrier says -----------------------------------------------------------------------
 
 

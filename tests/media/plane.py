@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from voicecall.carriers._stream import Dialect
     from voicecall.ports import AudioPath, StreamStart
 
 LISTENERS = ("port", "asgi")
@@ -131,12 +132,19 @@ class Gate:
 class Plane:
     """One media plane, its calls, and where to reach it."""
 
-    def __init__(self, clock: Clock, **settings: Any) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        dialect: Dialect | None = None,
+        verify_upgrade: Callable[[str, str], None] | None = None,
+        **settings: Any,
+    ) -> None:
         self.tokens = StreamTokens(clock, 30_000)
         self.gate = Gate()
         self.server = MediaServer(
             MediaSettings(**settings),
-            dialect=TwilioDialect(),
+            dialect=dialect or TwilioDialect(),
+            verify_upgrade=verify_upgrade,
             door=self.tokens,
             gate=self.gate,
             clock=clock,

@@ -152,3 +152,10 @@ def test_using_a_call_without_tokens_does_nothing() -> None:
     made = tokens(ManualClock())
     made.used("call-1")
     assert len(made) == 0
+
+
+def test_a_sockets_url_is_the_one_that_the_carrier_was_told() -> None:
+    made = tokens(ManualClock())
+    told = made.issue("call-1")
+    assert made.url_for(told.rpartition("/")[2]) == told
+    assert made.url_for(None) == "wss://voice.example/voice/stream"

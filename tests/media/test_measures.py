@@ -105,6 +105,14 @@ def test_sockets_and_refusals_are_shown_as_they_stand() -> None:
     assert refusals == {"token": 2, "max_connections": 1}
 
 
+def test_complaints_of_carriers_are_counted() -> None:
+    plane = Plane()
+    assert plane.totals([])["stream_complaints"] == 0
+    plane.measures.count_complaint()
+    plane.measures.count_complaint()
+    assert plane.totals([])["stream_complaints"] == 2
+
+
 def test_how_long_frames_waited_is_a_distribution() -> None:
     plane = Plane()
     stream = plane.stream()

@@ -12,7 +12,8 @@ import pytest
 from tests.media.plane import LISTENERS, Call, Plane, dial, plane, run, until
 from tests.media.wire import OCTETS_PER_S, Phone, media, said, start
 from voicecall.media import path, server
-from voicecall.media.audio import to_pcm16
+from voicecall.media.audio import DtmfDetector, to_pcm16
+from voicecall.media.tones import key_tones
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -99,6 +100,22 @@ def test_utterances_follow_each_other_and_each_ends_when_it_has_been_played(
             assert (await two.played()).heard_ms == 140
             assert time.monotonic() - began == pytest.approx(0.24, abs=0.05)
             assert bytes(phone.audio) == first + second
+
+    run(case())
+
+
+def test_keys_of_our_own_sound_on_the_line_and_the_stream_goes_on(listener: str) -> None:
+    async def case() -> None:
+        async with connected(listener) as (_, call, connection, phone):
+            utterance = call.path.utterance()
+            for tone in key_tones("1w5#", call.path.audio):
+                await utterance.write(tone)
+            utterance.finish()
+            assert (await utterance.played()).heard_ms == 1100
+            assert DtmfDetector().feed(to_pcm16(bytes(phone.audio), "ulaw")) == "15#"
+            await connection.send(media(1, sound(20)))
+            await until(lambda: len(call.heard) == 2 * FRAME_OCTETS)
+            assert call.lost == []
 
     run(case())
 

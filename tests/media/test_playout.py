@@ -130,6 +130,59 @@ def test_the_last_mark_completes_the_utterance_and_all_before_it() -> None:
     run(case())
 
 
+def test_the_answer_to_our_own_clear_settles_nothing_said_after_it() -> None:
+    async def case() -> None:
+        line = Line()
+        await line.playout.utterance().write(speech(500))
+        line.playout.clear()
+        after = line.playout.utterance()
+        await after.write(speech(100))
+        after.finish()
+        line.play(40)
+        line.playout.on_cleared()
+        assert after.result is None
+        line.playout.on_mark(line.marks[-1])
+        assert await after.played() == Playback(100, 100, interrupted=False)
+
+    run(case())
+
+
+def test_a_carrier_that_clears_by_itself_releases_whoever_waits_for_what_it_had() -> None:
+    async def case() -> None:
+        line = Line()
+        whole = line.playout.utterance()
+        await whole.write(speech(100))
+        going_on = line.playout.utterance()
+        await going_on.write(speech(400))
+        waiting = asyncio.create_task(whole.played())
+        line.play(40)
+        line.playout.on_cleared()
+        assert await waiting == Playback(40, 100, interrupted=True)
+        assert going_on.result is None
+        going_on.finish()
+        line.play(600)
+        assert going_on.heard_ms() == 400
+        line.playout.on_mark(line.marks[-1])
+        assert await going_on.played() == Playback(400, 400, interrupted=False)
+
+    run(case())
+
+
+def test_clears_asked_of_another_socket_are_not_answered_on_the_next() -> None:
+    async def case() -> None:
+        line = Line()
+        line.playout.clear()
+        line.connect()
+        utterance = line.playout.utterance()
+        await utterance.write(speech(100))
+        utterance.finish()
+        line.play(40)
+        line.playout.on_cleared()
+        assert await utterance.played() == Playback(40, 100, interrupted=True)
+
+    run(case())
+
+
 def test_an_echo_of_a_mark_nobody_knows_says_nothing() -> None:
     async def case() -> None:
         line = Line()

@@ -2,14 +2,24 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
+from twilio.request_validator import RequestValidator
 
 from tests.media.plane import LISTENERS, Plane, closing, dial, plane, refused_with, run, until
 from tests.media.wire import media, said, start
+from voicecall.carriers.plivo.stream import PlivoDialect
+from voicecall.carriers.telnyx.stream import TelnyxDialect
+from voicecall.carriers.twilio.signature import SignatureVerifier
 from voicecall.clock import ManualClock, SystemClock
 from voicecall.errors import ServeError
 from voicecall.media import asgi
+from voicecall.media.leg import COMPLAINTS_LOGGED
+from voicecall.metrics import Reading
+
+if TYPE_CHECKING:
+    from voicecall.carriers._stream import Dialect
 
 pytestmark = [pytest.mark.socket, pytest.mark.parametrize("listener", LISTENERS)]
 
@@ -445,3 +455,137 @@ def test_a_port_that_is_taken_is_named_in_the_error(listener: str) -> None:
 
     if listener == "port":
         run(case())
+
+
+# --- signatures ------------------------------------------------------------------------------
+
+ACCOUNT_KEY = "account-key"
+VERIFY = SignatureVerifier(ACCOUNT_KEY).verify_upgrade
+
+
+def signature(url: str, key: str = ACCOUNT_KEY) -> dict[str, dict[str, str]]:
+    """The header as Twilio's own package makes it, as an option of `dial`."""
+    made = RequestValidator(key).compute_signature(url, {})
+    return {"additional_headers": {"X-Twilio-Signature": made}}
+
+
+PUBLIC = "wss://voice.example.com/voice/stream"
+
+
+def test_a_signed_upgrade_has_to_be_signed_by_the_carrier(listener: str) -> None:
+    async def case() -> None:
+        async with plane(listener, verify_upgrade=VERIFY) as tested:
+            # What is signed is what the carrier was told, wherever proxies lead that.
+            tested.tokens.base_url = PUBLIC
+            _, told = tested.call()
+            token = told.rpartition("/")[2]
+            url = f"{tested.url}/{token}"
+            assert await refused_with(url, **signature(told)) == 101
+            assert await refused_with(f"{url}/", **signature(told)) == 101
+            assert await refused_with(url, **signature(told, "another-key")) == 403
+            assert await refused_with(url, **signature(f"{told}/")) == 403
+            assert await refused_with(url, **signature(url)) == 403
+            assert await refused_with(url, additional_headers={"x-twilio-signature": ""}) == 403
+            twice = [("X-Twilio-Signature", "x"), *signature(told)["additional_headers"].items()]
+            assert await refused_with(url, additional_headers=twice) == 403
+            await until(lambda: tested.server.admission.open == 0)
+            assert tested.server.refusals == {"signature": 5}
+
+    run(case())
+
+
+def test_the_signature_is_looked_at_before_the_token(listener: str) -> None:
+    async def case() -> None:
+        async with plane(listener, verify_upgrade=VERIFY) as tested:
+            tested.tokens.base_url = PUBLIC
+            wrong = f"{tested.url}/{'0' * 32}"
+            assert await refused_with(wrong, **signature(f"{PUBLIC}/{'1' * 32}")) == 403
+            assert tested.server.refusals == {"signature": 1}
+            assert await refused_with(wrong, **signature(f"{PUBLIC}/{'0' * 32}")) == 403
+            assert tested.server.refusals == {"signature": 1, "token": 1}
+
+    run(case())
+
+
+def test_a_socket_without_a_token_may_be_signed_too(listener: str) -> None:
+    async def case() -> None:
+        async with plane(listener, verify_upgrade=VERIFY) as tested:
+            tested.tokens.base_url = PUBLIC
+            assert await refused_with(tested.url, **signature(PUBLIC)) == 101
+            assert await refused_with(tested.url, **signature(f"{PUBLIC}/x")) == 403
+
+    run(case())
+
+
+def test_without_a_signature_the_token_decides(listener: str) -> None:
+    async def case() -> None:
+        async with plane(listener, verify_upgrade=VERIFY) as tested:
+            _, url = tested.call()
+            assert await refused_with(url) == 101
+            assert await refused_with(f"{tested.url}/{'0' * 32}") == 403
+
+    run(case())
+
+
+@pytest.mark.parametrize("dialect", [TelnyxDialect(), PlivoDialect()])
+def test_carriers_that_sign_no_upgrades_are_not_asked_for_signatures(
+    listener: str, dialect: Dialect
+) -> None:
+    async def case() -> None:
+        async with plane(listener, dialect=dialect, verify_upgrade=VERIFY) as tested:
+            _, url = tested.call()
+            assert await refused_with(url, **signature("wss://elsewhere.example.com")) == 101
+
+    run(case())
+
+
+def test_nobody_is_refused_where_there_is_nothing_to_verify_with(listener: str) -> None:
+    async def case() -> None:
+        async with plane(listener) as tested:
+            _, url = tested.call()
+            assert await refused_with(url, **signature("wss://elsewhere.example.com")) == 101
+
+    run(case())
+
+
+# --- complaints ------------------------------------------------------------------------------
+
+COMPLAINTS = (
+    said("error", stream_id="s1", payload={"code": 100003, "title": "malformed_frame"}),
+    said("error", sequence_number="3", error={"code": "100005", "title": "rate_limit_reached"}),
+    said("error", stream_id="s1", payload="no object"),
+    said("error"),
+)
+
+
+def test_complaints_are_counted_and_never_end_a_stream(
+    listener: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def case() -> None:
+        async with plane(listener, dialect=TelnyxDialect()) as tested:
+            call, url = tested.call()
+            async with dial(url) as connection:
+                body = {"call_control_id": "CA1"}
+                await connection.send(said("start", stream_id="s1", start=body))
+                for _ in range(10):
+                    for complaint in COMPLAINTS:
+                        await connection.send(complaint)
+                await connection.send(said("dtmf", dtmf={"digit": "1"}))
+                await until(lambda: call.digits == ["1"])
+                (leg,) = tested.server.legs()
+                assert leg.stream.faults == 0
+            counted = {each.name: each for each in tested.server.readings()}
+            total = counted["stream_complaints"]
+            assert isinstance(total, Reading)
+            assert total.value == 40
+
+    run(case())
+    logged = [each for each in caplog.records if "complains" in each.message]
+    assert len(logged) == COMPLAINTS_LOGGED
+    texts = [getattr(each, "text", None) for each in logged[:4]]
+    assert texts == [
+        "100003 malformed_frame",
+        "100005 rate_limit_reached",
+        "no reason given",
+        "no reason given",
+    ]

@@ -248,7 +248,14 @@ STREAM_COUNTERS = (
 class StreamDriver:
     """A whole stream, with a handler that takes every `event` but those beginning with `bad`."""
 
-    def __init__(self, encoding: Encoding | None, jitter_ms: int = 60, *, coded: bool) -> None:
+    def __init__(
+        self,
+        encoding: Encoding | None,
+        jitter_ms: int = 60,
+        *,
+        coded: bool,
+        swaps: tuple[bool, bool] = (False, False),
+    ) -> None:
         self.now_ns = NS_PER_S
         self.sent: list[bytes] = []
         self.heard: list[bytes] = []
@@ -261,8 +268,11 @@ class StreamDriver:
         self._slow.listen(coded=coded)
         if encoding is not None:
             line = (16000, 0) if encoding == "pcm16" else (8000, 0xFF)
-            self.native.begin(encoding, WIRE, Pacer(*line))
-            self._slow.begin(encoding, WIRE, SlowPacer(*line))
+            swaps_in, swaps_out = swaps
+            self.native.begin(encoding, WIRE, Pacer(*line), swaps_in, swaps_out)
+            self._slow.begin(
+                encoding, WIRE, SlowPacer(*line), swaps_in=swaps_in, swaps_out=swaps_out
+            )
 
     def on_message(self, message: dict[str, Any]) -> None:
         if message["event"].startswith("bad"):

@@ -106,6 +106,22 @@ def test_the_long_run_rate_has_no_error() -> None:
     assert (driver.native.late, driver.native.starved) == (0, 0)
 
 
+def test_without_a_lead_small_delays_do_not_add_up() -> None:
+    driver = PacerDriver(group=1, lead_ms=20)
+    start_ns = driver.now_ns
+    source = random.Random(7)
+    driver.write(8000)
+    for second in range(1, 61):
+        driver.write(8000)
+        while driver.now_ns < start_ns + second * NS_PER_S:
+            driver.pump()
+            driver.advance_ms(source.uniform(1, 8))
+    sent_ns = driver.native.sent_octets * NS_PER_S // 8000
+    behind_ns = driver.now_ns - start_ns - sent_ns
+    assert behind_ns < 20 * NS_PER_MS
+    assert driver.native.late > 1000
+
+
 def test_after_a_stall_it_catches_up_to_the_full_lead_at_once() -> None:
     driver = PacerDriver(group=1, lead_ms=160)
     driver.write(8000 * 5)

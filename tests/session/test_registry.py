@@ -211,3 +211,24 @@ def test_what_webhooks_report_of_a_streamed_call_is_not_heard_twice() -> None:
         assert conversation._history.turns == ()
 
     run(case())
+
+
+def test_keys_sound_on_calls_whose_carrier_cannot_send_them_without_harm() -> None:
+    async def case() -> None:
+        registry = Sessions(
+            lambda _: Equipment([FakeTts()]),
+            clock=ManualClock(),
+            convert=Identity,
+            tones=lambda digits, audio: [bytes(audio.octets_per_second) for _ in digits],
+        )
+        registry.attach(FakeCalls(), lambda _, provider_call_id: provider_call_id == "CA1")
+        path = FakePath()
+        conversation = opened(registry)
+        # The conversation's own task begins.
+        await asyncio.sleep(0)
+        conversation.on_path_open(path)
+        assert await conversation.press("12") is True
+        assert path.utterances[0].total_ms == 2000
+        await registry.close()
+
+    run(case())

@@ -43,8 +43,9 @@ from voicecall.session.equipment import Equipment, SessionSettings, Surroundings
 from voicecall.session.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from voicecall.ports import AudioFormat
     from voicecall.session.timing import TurnTiming
 
 pytestmark = pytest.mark.unit
@@ -72,6 +73,7 @@ class Call:
     cleared: list[float] = field(default_factory=list)
     ended: list[tuple[str, CallState]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    tones: Callable[[str, AudioFormat], Iterable[bytes]] | None = None
 
     def __post_init__(self) -> None:
         self.session = Session(
@@ -87,6 +89,7 @@ class Call:
                 on_turn=self.turns.append,
                 on_cleared=self.cleared.append,
                 on_closed=self.closed.append,
+                tones=self.tones,
             ),
         )
 
@@ -661,6 +664,149 @@ def test_each_answer_is_timed() -> None:
         }
         assert list(call.session.timings) == call.turns
         assert [timing.latency_ms for timing in call.turns] == [800]
+        await call.close()
+
+    run(case())
+
+
+# --- keys of our own -------------------------------------------------------------------------
+
+
+def hum(digits: str, audio: AudioFormat) -> Iterable[bytes]:
+    """100 ms of something for each key."""
+    return (key.encode() * (audio.octets_per_second // 10) for key in digits)
+
+
+def test_keys_sound_after_what_is_being_said_and_are_no_speech() -> None:
+    async def case() -> None:
+        call = Call(tones=hum, path=FakePath(instant=False), opening="Hello there.")
+        await call.open()
+        await call.playing()
+        pressing = asyncio.create_task(call.session.press("12"))
+        await asyncio.sleep(0)
+        greeting = call.path.utterances[0]
+        assert len(call.path.utterances) == 1
+        greeting.play(greeting.total_ms)
+        await call.playing(2)
+        keys = call.path.utterances[1]
+        assert keys.audio == b"1" * 1600 + b"2" * 1600
+        assert not pressing.done()
+        keys.play(keys.total_ms)
+        assert await pressing is True
+        assert len(await call.spoken(1)) == 1
+        assert [event.text for event in call.calls.of(CallSpeaking)] == ["Hello there."]
+        await call.close()
+
+    run(case())
+
+
+def test_nothing_that_the_other_side_says_cuts_keys() -> None:
+    async def case() -> None:
+        call = Call(tones=hum, path=FakePath(instant=False))
+        await call.open()
+        pressing = asyncio.create_task(call.session.press("1"))
+        await call.playing()
+        call.say("For sales, press one.")
+        call.session.on_path_dtmf("5")
+        await until(lambda: call.calls.of(CallSpeech) and call.calls.of(CallDtmf))
+        assert call.path.clears == 0
+        assert not pressing.done()
+        call.path.utterances[0].play(100)
+        assert await pressing is True
+        await call.close()
+
+    run(case())
+
+
+def test_an_interruption_of_speech_leaves_keys_that_wait() -> None:
+    async def case() -> None:
+        call = Call(tones=hum, path=FakePath(instant=False))
+        await call.open()
+        saying = asyncio.create_task(call.session.say("A long story."))
+        await call.playing()
+        pressing = asyncio.create_task(call.session.press("9"))
+        await asyncio.sleep(0)
+        call.say("Stop!")
+        assert (await saying).interrupted
+        await call.playing(2)
+        call.path.utterances[1].play(100)
+        assert await pressing is True
+        await call.close()
+
+    run(case())
+
+
+def test_where_the_carrier_sends_keys_it_is_left_to_it() -> None:
+    async def case() -> None:
+        call = Call()
+        assert await call.session.press("1") is False
+        await call.open()
+        assert await call.session.press("1") is False
+        assert call.path.utterances == []
+        await call.close()
+
+    run(case())
+
+
+def test_without_a_path_no_keys_can_be_heard() -> None:
+    async def case() -> None:
+        call = Call(tones=hum)
+        with pytest.raises(NotConnected):
+            await call.session.press("1")
+        await call.open()
+        await call.close()
+        with pytest.raises(NotConnected):
+            await call.session.press("1")
+
+    run(case())
+
+
+def test_a_call_that_ends_under_keys_says_that_they_were_not_heard() -> None:
+    async def case() -> None:
+        call = Call(tones=hum, path=FakePath(instant=False))
+        await call.open()
+        sounding, waiting = (asyncio.create_task(call.session.press(key)) for key in "12")
+        await call.playing()
+        await call.close()
+        for pressing in (sounding, waiting):
+            with pytest.raises(NotConnected):
+                await pressing
+
+    run(case())
+
+
+def test_whoever_stops_waiting_for_keys_does_not_stop_them() -> None:
+    async def case() -> None:
+        call = Call(tones=hum, path=FakePath(instant=False))
+        await call.open()
+        pressing = asyncio.create_task(call.session.press("1"))
+        await call.playing()
+        pressing.cancel()
+        await asyncio.gather(pressing, return_exceptions=True)
+        again = asyncio.create_task(call.session.press("2"))
+        await asyncio.sleep(0)
+        call.path.utterances[0].play(100)
+        await call.playing(2)
+        call.path.utterances[1].play(100)
+        assert await again is True
+        await call.close()
+
+    run(case())
+
+
+def test_the_ninth_sequence_of_keys_is_refused() -> None:
+    async def case() -> None:
+        call = Call(tones=hum, path=FakePath(instant=False))
+        await call.open()
+        waiting = [asyncio.create_task(call.session.press("1")) for _ in range(8)]
+        await call.playing()
+        with pytest.raises(SpeechError, match="too many keys"):
+            await call.session.press("1")
+        for at in range(8):
+            await call.playing(at + 1)
+            call.path.utterances[at].play(100)
+        assert await asyncio.gather(*waiting) == [True] * 8
+        assert len(call.path.utterances) == 8
         await call.close()
 
     run(case())

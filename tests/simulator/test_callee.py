@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -166,6 +167,18 @@ def test_a_hang_up_in_the_middle_frees_the_phone() -> None:
         await asyncio.wait({ringing})
         await line.server.ended.wait()
         assert line.server.of("stop")
+
+    on_the_line(case)
+
+
+def test_keys_that_are_sent_on_answer_are_heard_without_their_pauses() -> None:
+    async def case(line: Line) -> None:
+        dialled = replace(request(line.server.url), dtmf_sequence="ww1w2#")
+        ringing = asyncio.create_task(line.callee("echo").ring(dialled, "CA1", line.emit))
+        await line.server.wait_for("media")
+        assert line.pickups[0].phone.keys_heard == "12#"
+        ringing.cancel()
+        await asyncio.wait({ringing})
 
     on_the_line(case)
 

@@ -42,3 +42,20 @@ cdef inline Py_ssize_t line_encode(
         return samples
     memcpy(audio, pcm, 2 * samples)
     return 2 * samples
+
+
+cdef inline void swap_samples(
+    const uint8_t* audio, Py_ssize_t octets, uint8_t* swapped
+) noexcept nogil:
+    """16-bit samples with their octets the other way round; `swapped` may be `audio` itself.
+
+    Half a sample at the end stays as it is.
+    """
+    cdef Py_ssize_t i
+    cdef uint8_t first
+    for i in range(0, octets - 1, 2):
+        first = audio[i]
+        swapped[i] = audio[i + 1]
+        swapped[i + 1] = first
+    if octets % 2:
+        swapped[octets - 1] = audio[octets - 1]

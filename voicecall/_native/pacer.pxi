@@ -3,7 +3,8 @@
 # The carrier plays what it gets without a break, so the moment at which the next octet sent will start
 # to play is known: `_head_ns`. Up to `group` frames travel in one message, since system calls are what
 # a call costs, and a message leaves as soon as a whole group fits under the lead: the carrier's buffer
-# swings between lead - group * frame and lead.
+# swings between lead - group * frame and lead. Who is late by more than a frame begins anew; less is
+# made up for.
 #
 # Positions are octets of line audio since the beginning, counted as they are written. A clear skips
 # what was never sent, so a position means the same for ever.
@@ -220,10 +221,15 @@ cdef class Pacer:
             return PACKET_MARK
         if ready == 0:
             return PACKET_NONE
-        head_ns = max(self._head_ns, now_ns)
-        if self._lead_ns - (head_ns - now_ns) < self.group * self._frame_ns:
-            return PACKET_NONE
         self._late_ns = now_ns - self._head_ns if self._ready_ns <= self._head_ns < now_ns else 0
+        # Carriers buffer at least a frame: so small a delay is made up for. Otherwise each would
+        # add to those before, and audio sent without a lead fall behind for good.
+        head_ns = self._head_ns
+        if head_ns < now_ns and not 0 < self._late_ns <= self._frame_ns:
+            head_ns = now_ns
+        if self._lead_ns - (head_ns - now_ns) < self.group * self._frame_ns:
+            self._late_ns = 0
+            return PACKET_NONE
         if self._late_ns:
             self.late += 1
             self.worst_late_ns = max(self.worst_late_ns, self._late_ns)

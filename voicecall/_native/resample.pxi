@@ -111,6 +111,9 @@ cdef class Resampler:
     cdef g711_encoder _encode  # NULL for linear output
 
     def __cinit__(self, int in_hz, int out_hz, str encoding="pcm16"):
+        # Declared, since where a module has pairs of truth values, too, Cython 3.3.1 takes pairs of
+        # integers for such.
+        cdef int rate_hz
         self._history = NULL
         self._encode = encoder_of(encoding)
         for rate_hz in (in_hz, out_hz):

@@ -101,6 +101,8 @@ cdef class MediaStream:
     cdef WireFormat _wire
     cdef Wording _wording            # of the caller's messages
     cdef int _encoding
+    cdef bint _swaps_in              # the caller's samples have their high octets first
+    cdef bint _swaps_out             # so have ours
     cdef int _faults_in_row
     cdef bint _handing_on            # the sink is at work
     cdef int _hole                   # frames of the present hole that are filled in
@@ -135,13 +137,19 @@ cdef class MediaStream:
         """Give the stream somewhere to send to."""
         self._outlet = outlet
 
-    def begin(self, str encoding not None, WireFormat wire not None, Pacer pacer not None):
+    def begin(
+        self, str encoding not None, WireFormat wire not None, Pacer pacer not None,
+        bint swaps_in=False, bint swaps_out=False,
+    ):
         """The stream's `start` has come: audio may flow.
 
         Args:
-            encoding: of the caller's audio: `ulaw`, `alaw` or `pcm16` little-endian.
+            encoding: of the caller's audio: `ulaw`, `alaw` or `pcm16`.
             wire: wording of outgoing messages.
             pacer: schedules outgoing audio; one taken over from an earlier socket goes on as it is.
+            swaps_in: the caller's audio is big-endian; for `pcm16` only. On this side of the stream
+                all linear audio is little-endian.
+            swaps_out: outgoing audio has to be big-endian; it is linear, then.
 
         Raises:
             CodecError: unknown encoding, or messages would be too long.
@@ -150,6 +158,8 @@ cdef class MediaStream:
         if (octets + 2) // 3 * 4 + WORDING_MAX > OUTGOING_MAX:
             raise CodecError("%d octets of audio do not fit one message" % octets)
         self._encoding = line_encoding(encoding)
+        self._swaps_in = swaps_in and self._encoding == ENCODING_PCM16
+        self._swaps_out = swaps_out
         self._wire = wire
         self.pacer = pacer
         self._due_at(0)
@@ -159,7 +169,7 @@ cdef class MediaStream:
 
         Args:
             sink: called once a message; None to stop. It may write, clear and close.
-            coded: give the line's own octets instead of PCM16.
+            coded: give the line's own code instead of PCM16.
         """
         self._sink = sink
         self._sink_coded = coded
@@ -251,6 +261,8 @@ cdef class MediaStream:
         if self._wire is None or (self._encoding == ENCODING_PCM16 and octets % 2):
             self._fault()
             return 0
+        if self._swaps_in:
+            swap_samples(self._workspace.payload, octets, self._workspace.payload)
         self._faults_in_row = 0
         self.media_in += 1
         self.last_media_ns = now_ns
@@ -412,6 +424,9 @@ cdef class MediaStream:
         cdef Outlet outlet = self._outlet
         self.media_out += 1
         self.octets_out += octets
+        if self._swaps_out:
+            swap_samples(audio, octets, self._workspace.audio)
+            audio = self._workspace.audio
         if outlet is not None:
             outlet.send(message, self._wire.media_into(audio, octets, message))
         return 0

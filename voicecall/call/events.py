@@ -22,6 +22,7 @@ class CallEvent:
         timestamp: ms since the epoch, when it happened.
         call_id: our id, where the source knows it.
         provider_call_id: the carrier's id, where the source knows it.
+        provider_alias: what the carrier calls the call besides, where it has two names for it.
         direction: only on events that may open a call.
         from_number: likewise.
         to_number: likewise.
@@ -34,6 +35,7 @@ class CallEvent:
     timestamp: int
     call_id: str | None = None
     provider_call_id: str | None = None
+    provider_alias: str | None = None
     direction: Direction | None = None
     from_number: str | None = None
     to_number: str | None = None

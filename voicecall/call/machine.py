@@ -122,6 +122,9 @@ _LIVE_ROWS: dict[Input, _Row] = {
 # complete the transcript, the state stays.
 _WORDS = frozenset({Input.SPOKEN, Input.SPEECH})
 
+ALIAS = "providerAlias"
+"""What a record's metadata has the carrier's other name of the call under."""
+
 NAMED = "call.named"
 """Type of the change by which a call gets the carrier's id from an event that came too late."""
 
@@ -200,7 +203,7 @@ class Applied:
 def apply(record: CallRecord, event: CallEvent) -> Applied:
     """Apply `event` to `record`, which is changed in place.
 
-    An event that changes nothing else still teaches the record the carrier's id of the call.
+    An event that changes nothing else still teaches the record the carrier's names of the call.
 
     Raises:
         IllegalTransition: no carrier can cause this; it is a bug of ours. Nothing was changed.
@@ -212,15 +215,25 @@ def apply(record: CallRecord, event: CallEvent) -> Applied:
             f"{kind.value} is impossible while a call is {record.state.value}",
             call_id=record.call_id,
         )
-    learned = record.provider_call_id is None and event.provider_call_id is not None
-    if learned:
-        record.provider_call_id = event.provider_call_id
+    learned = _learn(record, event)
     if isinstance(outcome, NoOp):
         # What only repeats the state may as well be told; anything else would be a second end, say.
         change = _change if outcome is NoOp.REPEATED else _named
         return Applied(change(record, event) if learned else None, ignored=outcome)
     effects = _move(record, event, outcome) + _note(record, event)
     return Applied(_change(record, event), effects)
+
+
+def _learn(record: CallRecord, event: CallEvent) -> bool:
+    """Take over what the carrier calls the call; whether any of it is new."""
+    named = record.provider_call_id is None and event.provider_call_id is not None
+    if named:
+        record.provider_call_id = event.provider_call_id
+    # Kept, as after a restart nothing else tells it.
+    renamed = event.provider_alias is not None and ALIAS not in record.metadata
+    if renamed:
+        record.metadata[ALIAS] = event.provider_alias
+    return named or renamed
 
 
 def input_of(record: CallRecord, event: CallEvent) -> Input:

@@ -63,6 +63,7 @@ class Wording:
         mark_head: before the name of a mark message.
         mark_tail: after it.
         clear: the whole clear message.
+        big_endian: whether linear audio has the high octet first, in both directions.
     """
 
     media_head: bytes
@@ -70,10 +71,21 @@ class Wording:
     mark_head: bytes
     mark_tail: bytes
     clear: bytes
+    big_endian: bool = False
 
 
 class Dialect(Protocol):
     """One carrier's way to talk on a media socket: pure functions over parsed JSON."""
+
+    @property
+    def signature_header(self) -> str | None:
+        """The lower-case name of the header that signs the carrier's upgrades; None without one."""
+        ...
+
+    @property
+    def shortest_ms(self) -> int:
+        """How much audio a message has to hold at least."""
+        ...
 
     def read(self, message: Mapping[str, Any]) -> StreamMessage | None:
         """What a message other than audio says; None when it needs nothing done.

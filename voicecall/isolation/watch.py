@@ -251,6 +251,8 @@ def _report_stuck(name: str, silent_ms: float, sight: _Sight) -> None:
 def _sight_of(thread_id: int) -> _Sight:
     """What the loop's thread is doing; what the others do when it is in the loop itself."""
     frames = sys._current_frames()  # noqa: SLF001  (documented; the only way to see another thread)
+    # A frame that knows itself is a cycle, and with it whatever the loop is at work on.
+    del frames[threading.get_ident()]
     frame = frames.pop(thread_id, None)
     if frame is None:
         return _Sight()
@@ -263,8 +265,7 @@ def _sight_of(thread_id: int) -> _Sight:
 
 
 def _others(frames: dict[int, FrameType]) -> tuple[str, ...]:
-    """What threads other than this one and the loop's are doing."""
-    frames.pop(threading.get_ident(), None)
+    """What threads are doing."""
     codes = [_code(each) for each in frames.values()]
     return tuple(codes[:MAX_OTHERS])
 

@@ -230,18 +230,27 @@ class Lifecycle:
     async def place(self, call: LiveCall, request: DialRequest) -> None:
         """Ask the carrier to place the call, once.
 
-        A call that is ended meanwhile is hung up as soon as its id is known, however late.
+        A call that is ended meanwhile is hung up as soon as its id is known, however late. One
+        that is answered meanwhile goes on, whatever the carrier's own answer.
 
         Raises:
             CarrierError: it was refused, or did not answer in time.
         """
         call.dial = self.tasks.start(self._dial(call, request), "dial")
-        timeout_s = self._settings.dial_timeout_ms / 1000
-        done, _ = await asyncio.wait({call.dial}, timeout=timeout_s)
+        try:
+            await self._accepted(call.dial)
+        except CarrierError as error:
+            if call.record.answered_at is None:
+                raise
+            fields = {"call_id": call.call_id}
+            _log.warning("answered, though its dial failed", extra=fields, exc_info=error)
+        self.expect_answer(call)
+
+    async def _accepted(self, dial: asyncio.Task[None]) -> None:
+        done, _ = await asyncio.wait({dial}, timeout=self._settings.dial_timeout_ms / 1000)
         if not done:
             raise CarrierError("the carrier did not say in time whether it places the call")
-        await call.dial
-        self.expect_answer(call)
+        await dial
 
     async def note_provider_id(self, call: LiveCall, provider_call_id: str) -> None:
         """Write the carrier's id into the record; if it cannot be stored yet, it soon will be."""

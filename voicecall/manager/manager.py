@@ -253,15 +253,19 @@ class CallManager:
         return call is not None and call.answer is not None and not call.answer.done()
 
     async def send_dtmf(self, call_id: str, digits: str) -> None:
-        """Send keys.
+        """Send keys: in the call's own audio, where the conversation does that, or by the carrier.
 
         Raises:
-            InvalidRequest: they are no keys.
+            InvalidRequest: they are no keys, or too many.
             CallError: the call is unknown, over, or not answered.
+            SpeechError: too many keys wait to be heard.
             CarrierError: the carrier refused or did not answer.
         """
         policy.check_digits(digits)
         call = self._answered(call_id)
+        spoken = call.conversation
+        if spoken is not None and await _until_end(call, spoken.press(digits)):
+            return
         if call.provider_call_id is None:
             raise NotConnected("the carrier has not named the call yet", call_id=call.call_id)
         try:
@@ -291,7 +295,12 @@ class CallManager:
         if ending is not None:
             await asyncio.shield(ending)
 
-    async def restore(self, connect_media: ConnectMedia | None = None) -> int:
+    async def restore(
+        self,
+        connect_media: ConnectMedia | None = None,
+        *,
+        reachable: asyncio.Event | None = None,
+    ) -> int:
         """Take up the calls that were live when an earlier process ended; how many those are.
 
         To be called before events arrive. The carrier is asked about them in the background; no
@@ -300,6 +309,8 @@ class CallManager:
         Args:
             connect_media: has the carrier connect a live call's media to a URL; None for carriers
                 that ask for it themselves.
+            reachable: set once the carrier's webhooks reach us. It is asked after that only: what
+                happened between its answer and the first webhook we take would be lost.
 
         Raises:
             StoreError: they could not be read or written.
@@ -315,7 +326,7 @@ class CallManager:
         )
         taken_up = await restore.take_up()
         if taken_up:
-            self._calls.tasks.spawn(restore.reconcile(), "reconcile")
+            self._calls.tasks.spawn(_reconcile(restore, reachable), "reconcile")
         return taken_up
 
     def drain(self) -> None:
@@ -482,6 +493,12 @@ class CallManager:
             self._metrics.call_refused(reason)
         fields = {"provider_call_id": provider_call_id, "reason": reason}
         _log.info("call refused", extra=fields)
+
+
+async def _reconcile(restore: Restore, reachable: asyncio.Event | None) -> None:
+    if reachable is not None:
+        await reachable.wait()
+    await restore.reconcile()
 
 
 def _give_up(answer: asyncio.Future[str], call_id: str) -> None:

@@ -29,7 +29,7 @@ POLICY_VIOLATION = 1008
 MESSAGE_TOO_BIG = 1009
 TRY_AGAIN_LATER = 1013
 NORMAL_CLOSURE = 1000
-# A carrier may complain of each message; the log has this many complaints of a socket, all are counted.
+# A carrier may complain of each message: all are counted, so many of a socket are in the log.
 COMPLAINTS_LOGGED = 5
 # How long a closed socket may take to say goodbye, and to read what it has left unread before.
 CLOSE_GRACE_S = 1.0

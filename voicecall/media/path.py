@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from voicecall._codec import Resampler
 from voicecall.clock import NS_PER_S
-from voicecall.media.keys import KeyOrder
 from voicecall.media.playout import Playout, SpokenUtterance
 
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from voicecall._codec import Pacer
     from voicecall.clock import Clock
+    from voicecall.media.keys import KeyOrder
     from voicecall.media.leg import Leg
     from voicecall.ports import AudioFormat, PathEvents
 

@@ -298,11 +298,12 @@ class MediaServer:
 
     def _make_path(self, call_id: str, events: PathEvents, start: StreamStart) -> CallPath:
         audio = self.dialect.outgoing(start)
+        frame_ms = max(self.settings.frame_ms, self.dialect.shortest_ms)
         pacer = Pacer(
             audio.octets_per_second,
             SILENCE_OCTET[audio.encoding],
-            self.settings.frame_ms,
-            self.settings.lead_ms,
+            frame_ms,
+            max(self.settings.lead_ms, frame_ms),
             self.settings.group,
         )
         order = KeyOrder(self.settings.jitter_ms)

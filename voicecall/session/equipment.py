@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from voicecall.dialog.turns import BargeIn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from voicecall.call.record import CallState
     from voicecall.clock import Clock
-    from voicecall.ports import CallControl, Responder, SpeechToText, TextToSpeech
+    from voicecall.ports import AudioFormat, CallControl, Responder, SpeechToText, TextToSpeech
     from voicecall.session.speak import MakeConversion
     from voicecall.session.timing import TurnTiming
 
@@ -63,6 +63,7 @@ class Surroundings:
         on_turn: told the timing of each answered turn.
         on_cleared: told how long it took, in milliseconds, to stop what the caller interrupted.
         on_closed: told the id of a call whose conversation has ended.
+        tones: what keys sound like on a line, piece by piece; None where the carrier sends them.
     """
 
     calls: CallControl
@@ -72,3 +73,4 @@ class Surroundings:
     on_turn: Callable[[TurnTiming], None]
     on_cleared: Callable[[float], None]
     on_closed: Callable[[str], None]
+    tones: Callable[[str, AudioFormat], Iterable[bytes]] | None = None

@@ -13,11 +13,11 @@ from voicecall.session.session import Session
 from voicecall.session.spoken import SpokenSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from voicecall.call.record import CallRecord, CallState
     from voicecall.clock import Clock
-    from voicecall.ports import CallControl, CarrierVoice, PathEvents, StreamStart
+    from voicecall.ports import AudioFormat, CallControl, CarrierVoice, PathEvents, StreamStart
     from voicecall.session.equipment import Equipment
     from voicecall.session.speak import MakeConversion
     from voicecall.session.timing import TurnTiming
@@ -38,6 +38,8 @@ class Sessions:
         equip: what a call is held with; asked once a call, when its conversation begins.
         clock: the time.
         convert: makes conversions between audio formats.
+        tones: what keys sound like, where the carrier cannot send them without cutting the media
+            stream; None leaves keys to the carrier.
         voice: the carrier's, where no media are streamed to us and it speaks and listens instead.
         on_turn: told the timing of each answered turn.
         on_cleared: told how long each interruption took to act on, in milliseconds.
@@ -49,6 +51,7 @@ class Sessions:
         *,
         clock: Clock,
         convert: MakeConversion,
+        tones: Callable[[str, AudioFormat], Iterable[bytes]] | None = None,
         voice: CarrierVoice | None = None,
         on_turn: Callable[[TurnTiming], None] = lambda _: None,
         on_cleared: Callable[[float], None] = lambda _: None,
@@ -56,6 +59,7 @@ class Sessions:
         self._equip = equip
         self._clock = clock
         self._convert = convert
+        self._tones = tones
         self._voice = voice
         self._on_turn = on_turn
         self._on_cleared = on_cleared
@@ -89,6 +93,7 @@ class Sessions:
             on_turn=self._on_turn,
             on_cleared=self._on_cleared,
             on_closed=self._forget,
+            tones=self._tones,
         )
         history = self._memories.of(record.session_key)
         begin = Session if self._voice is None else partial(SpokenSession, voice=self._voice)

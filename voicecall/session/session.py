@@ -10,23 +10,27 @@ from typing import TYPE_CHECKING
 from voicecall.call.events import CallDtmf, CallSpeech
 from voicecall.call.record import CallState
 from voicecall.clock import NS_PER_S
+from voicecall.errors import NotConnected, SpeechError
 from voicecall.ports import FinalTranscript, PartialTranscript, SpeechStarted, SpeechStopped
-from voicecall.session.floor import Floor
+from voicecall.session.floor import SKIPPED, Floor, settle
 from voicecall.session.listen import Listener
 from voicecall.session.speak import PathSpeech, Voice
 from voicecall.session.talk import Talk
 from voicecall.session.timing import TurnTiming
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from voicecall.call.record import CallRecord
     from voicecall.dialog.history import History
-    from voicecall.ports import AudioPath, SttEvent
+    from voicecall.ports import AudioPath, Playback, SttEvent
     from voicecall.session.equipment import Equipment, Surroundings
     from voicecall.session.floor import Speech
 
 _log = logging.getLogger("voicecall.session")
 
 _LISTENING_TIMEOUT_S = 0.5
+_MAX_PRESSES = 8
 
 
 class Session(Talk):
@@ -51,6 +55,7 @@ class Session(Talk):
         super().__init__(record, opening, equipment, history, surroundings)
         self._path: AudioPath | None = None
         self._listener: Listener | None = None
+        self._presses = 0
         self._caller_stopped_ns: int | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -64,6 +69,50 @@ class Session(Talk):
 
     def pressed(self, digits: str) -> None:
         """Nothing: the audio path has told."""
+
+    async def press(self, digits: str) -> bool:
+        """Sound keys after what is being said; returns when they have, and nothing cuts them.
+
+        Returns:
+            False when it is the carrier that sends keys on this call.
+
+        Raises:
+            InvalidRequest: they are too many.
+            NotConnected: nothing can be heard of us yet, or any more.
+            SpeechError: eight sequences of keys are already waiting.
+        """
+        if self._surroundings.tones is None:
+            return False
+        if self._path is None or self._floor is None or self._closed:
+            raise NotConnected("no keys can be heard on the call now", call_id=self.call_id)
+        if self._presses >= _MAX_PRESSES:
+            raise SpeechError("too many keys are waiting to be heard", retryable=True)
+        tones = self._surroundings.tones(digits, self._path.audio)
+        done: asyncio.Future[Playback] = asyncio.get_running_loop().create_future()
+        work = self._sound(tones, self._path, self._floor, done)
+        self._presses += 1
+        sounding = self._start(work)
+        sounding.add_done_callback(lambda _: self._sounded(done))
+        if (await done).interrupted:
+            raise NotConnected("the call's audio ended before its keys", call_id=self.call_id)
+        return True
+
+    async def _sound(
+        self, tones: Iterable[bytes], path: AudioPath, floor: Floor, done: asyncio.Future[Playback]
+    ) -> None:
+        # Unlike speech they are no turn, so whatever the other side says does not cut them: that is
+        # how one dials through a menu.
+        async with floor:
+            utterance = path.utterance()
+            for tone in tones:
+                await utterance.write(tone)
+            utterance.finish()
+            settle(done, await utterance.played())
+
+    def _sounded(self, done: asyncio.Future[Playback]) -> None:
+        self._presses -= 1
+        # Also when the task was cancelled before it had begun.
+        settle(done, SKIPPED)
 
     # --- the audio path -----------------------------------------------------------------------
 

@@ -102,10 +102,15 @@ class Talk:
         if self._floor is None or self._closed:
             raise NotConnected("nothing can be said on the call now", call_id=self.call_id)
         done: asyncio.Future[Playback] = asyncio.get_running_loop().create_future()
-        saying = self._group.create_task(self._guarded(self._floor.queue(text, done)))
+        saying = self._start(self._floor.queue(text, done))
         # Also when the task was cancelled before it had begun.
         saying.add_done_callback(lambda _: settle(done, SKIPPED))
         return await done
+
+    async def press(self, digits: str) -> bool:
+        """False: without a path of its own for sound, it is the carrier that sends keys."""
+        del digits
+        return False
 
     async def close(self) -> None:
         """Stop speaking and listening and free everything. May be called again.
@@ -292,7 +297,13 @@ class Talk:
     # --- tasks and reports --------------------------------------------------------------------
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._group.create_task(self._guarded(work))
+        _ = self._start(work)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._group.create_task(self._guarded(work))
+        # One that is cancelled before its first step never comes to await it.
+        task.add_done_callback(lambda _: work.close())
+        return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """A task's boundary: one part that fails must not end the conversation."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Emit: TypeAlias = "Callable[[CallEvent], Awaitable[None]]"
 
 RING_S = 0.3
+# They take time, and make no tone.
+_PAUSES = str.maketrans("", "", "wW")
 
 log = logging.getLogger("voicecall.simulator")
 
@@ -97,6 +99,7 @@ class Callee:
             await asyncio.Event().wait()
             return
         phone = self._pick_up(request.stream_url, provider_call_id)
+        phone.keys_heard += (request.dtmf_sequence or "").translate(_PAUSES)
         pickup = Pickup(phone, self._script, request)
         self._phones[provider_call_id] = phone
         try:

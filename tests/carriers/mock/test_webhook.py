@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicecall.call import events
-from voicecall.call.record import CallState, Direction
+from voicecall.call.record import CallRecord, CallState, Direction
 from voicecall.carriers.mock.webhook import MAX_EVENTS_PER_BODY, MockWebhook
 from voicecall.clock import ManualClock
 from voicecall.errors import CodecError
@@ -174,3 +174,24 @@ def test_nothing_is_signed_and_nothing_is_asked_of_the_carrier() -> None:
     assert webhook.signature_headers == ()
     assert verified.replay_key == ""
     assert webhook.answer(verified, None) == WebhookAnswer()
+
+
+class Urls:
+    def issue(self, call_id: str) -> str:
+        return f"ws://127.0.0.1/stream/of-{call_id}"
+
+    def revoke(self, call_id: str) -> None:
+        """Nothing is kept."""
+
+
+@pytest.mark.parametrize("state", list(CallState))
+def test_an_answered_call_without_media_is_told_where_they_go(state: CallState) -> None:
+    webhook = MockWebhook(ManualClock(), Urls())
+    verified = webhook.verify(WebhookRequest("POST", "", {}, b"", ""))
+    record = CallRecord("c-1", "mock", Direction.INBOUND, state, "", "", "", 0)
+    answer = webhook.answer(verified, record)
+    if state is CallState.ANSWERED:
+        assert answer.content_type == "application/json"
+        assert orjson.loads(answer.body) == {"streamUrl": "ws://127.0.0.1/stream/of-c-1"}
+    else:
+        assert answer == WebhookAnswer()

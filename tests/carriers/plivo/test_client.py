@@ -44,7 +44,7 @@ DONE = Reply(204, b"")
 class Case:
     """A carrier and the server it asks."""
 
-    def __init__(self, server: RestServer, dialing: Dialing | None, read_s: float) -> None:
+    def __init__(self, server: RestServer, dialing: Dialing | None, timeouts: Timeouts) -> None:
         self.server = server
         self.names = CallNames()
         self.prompts = Prompts()
@@ -55,16 +55,17 @@ class Case:
             names=self.names,
             clock=SystemClock(),
             dialing=dialing,
-            timeouts=Timeouts(connect_s=2.0, read_s=read_s),
+            timeouts=timeouts,
         )
 
 
 @asynccontextmanager
 async def asking(
-    *replies: Reply, dialing: Dialing | None = None, read_s: float = 2.0
+    *replies: Reply, dialing: Dialing | None = None, read_s: float = 2.0, **seconds: float
 ) -> AsyncIterator[Case]:
+    timeouts = Timeouts(connect_s=2.0, read_s=read_s, **seconds)
     async with RestServer(*replies) as server, asyncio.timeout(15):
-        case = Case(server, dialing, read_s)
+        case = Case(server, dialing, timeouts)
         try:
             yield case
         finally:
@@ -213,14 +214,13 @@ def test_a_dial_goes_through_when_the_dead_time_is_over() -> None:
 
 
 def test_a_dial_that_comes_through_after_it_was_given_up_is_ended(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(client_module, "_DIAL_DEADLINE_S", 0.2)
     caplog.set_level(logging.WARNING, "voicecall.carriers.plivo")
     slow = Reply(201, FIRED.body, hang=True)
 
     async def case() -> None:
-        async with asking(slow, GONE, DONE, read_s=10) as it:
+        async with asking(slow, GONE, DONE, read_s=10, dial_s=0.2) as it:
             with pytest.raises(CarrierError, match="did not answer a dial in time") as refusal:
                 await it.carrier.dial(DIAL)
             assert not refusal.value.retryable
@@ -326,6 +326,23 @@ def test_a_call_that_is_still_a_request_is_cancelled() -> None:
     run(case)
 
 
+def test_a_request_that_becomes_a_call_meanwhile_is_ended_by_its_new_name() -> None:
+    async def case() -> None:
+        async with asking(GONE, Reply(404, GONE.body, hang=True), DONE) as it:
+            hanging_up = asyncio.create_task(it.carrier.hang_up(REQUEST))
+            for _ in range(2):
+                await it.server.arrived.acquire()
+            it.names.learn(REQUEST, CALL)
+            it.server.released.set()
+            await hanging_up
+            assert it.server.seen()[1:] == [
+                ("DELETE", f"Request/{REQUEST}/"),
+                ("DELETE", f"Call/{CALL}/"),
+            ]
+
+    run(case)
+
+
 @pytest.mark.parametrize(("status", "retryable"), [(500, True), (503, True), (401, False)])
 def test_a_refused_hang_up_says_whether_to_try_again(status: int, *, retryable: bool) -> None:
     async def case() -> None:
@@ -370,11 +387,9 @@ def test_a_hang_up_does_not_wait_longer_than_it_may() -> None:
     run(case)
 
 
-def test_a_hang_up_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_DEADLINE_S", 0.2)
-
+def test_a_hang_up_has_a_deadline() -> None:
     async def case() -> None:
-        async with asking(Reply(hang=True)) as it:
+        async with asking(Reply(hang=True), request_s=0.2) as it:
             with pytest.raises(CarrierError, match="in time") as refusal:
                 await it.carrier.hang_up(CALL)
             assert refusal.value.retryable

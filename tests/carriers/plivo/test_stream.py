@@ -141,6 +141,16 @@ def test_linear_audio_is_little_endian_at_its_rate(rate: int) -> None:
     started = PlivoDialect().read(start("audio/x-l16", rate))
     assert isinstance(started, StreamStart)
     assert started.audio == AudioFormat("pcm16", rate)
+    assert not PlivoDialect().wording(started).big_endian
+    assert PlivoDialect(big_endian=True).wording(started).big_endian
+
+
+def test_a_stream_that_does_not_say_is_coded_as_it_was_asked_for() -> None:
+    fields = {key: value for key, value in START["start"].items() if key != "mediaFormat"}
+    for audio in (ULAW_8K, L16_16K):
+        started = PlivoDialect(asked_for=audio).read(START | {"start": fields})
+        assert isinstance(started, StreamStart)
+        assert started.audio == audio
 
 
 def test_a_stream_that_brings_the_calls_other_name_is_known_by_it() -> None:

@@ -72,6 +72,7 @@ def head(fact: str, known_as: str = REQUEST, call_id: str | None = CALL_ID) -> d
         "timestamp": CLOCK.wall_ms(),
         "call_id": call_id,
         "provider_call_id": known_as,
+        "provider_alias": None if known_as == CALL else CALL,
     }
 
 

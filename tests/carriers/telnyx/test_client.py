@@ -235,6 +235,22 @@ def test_an_inbound_call_is_picked_up_once_with_its_stream() -> None:
     run(case)
 
 
+def test_a_call_that_somebody_else_placed_is_connected_once_and_stubbornly() -> None:
+    async def case() -> None:
+        async with api(refusal(500), answer(DONE)) as served, carrier(served) as telnyx:
+            for _ in range(2):
+                telnyx.connect(replace(WAITING, direction=Direction.OUTBOUND))
+            await asyncio.gather(*telnyx._tasks)
+            first, second = served.sent
+            assert first.body == second.body
+            assert first.path == f"/v2/calls/{CALL}/actions/streaming_start"
+            assert first.body["stream_url"].endswith("/of-c-2")
+            state = ClientState.decode(first.body["client_state"])
+            assert state == ClientState("c-2", Direction.OUTBOUND, streams=True)
+
+    run(case)
+
+
 def test_picking_up_is_tried_again_with_the_same_command() -> None:
     async def case() -> None:
         emitted = Emitted()

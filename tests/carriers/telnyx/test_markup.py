@@ -127,6 +127,12 @@ def test_an_inbound_call_is_answered_with_its_stream() -> None:
     assert markup.answer(SETTINGS, "c-2", STREAM) == command
 
 
+def test_a_stream_to_the_same_url_is_the_same_command() -> None:
+    first = markup.stream(SETTINGS, STATE, STREAM).parameters["command_id"]
+    assert markup.stream(SETTINGS, STATE, STREAM).parameters["command_id"] == first
+    assert markup.stream(SETTINGS, STATE, f"{STREAM}2").parameters["command_id"] != first
+
+
 def test_a_long_text_is_said_in_pieces_cut_between_words() -> None:
     text = " ".join(["word"] * 2000)
     said = [command.parameters["payload"] for command in markup.speak(SETTINGS, text)]

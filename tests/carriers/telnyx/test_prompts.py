@@ -85,3 +85,43 @@ def test_a_forgotten_prompt_leaves_nothing_behind() -> None:
         assert not prompts._open
 
     asyncio.run(case())
+
+
+def test_the_late_report_of_a_stopped_text_does_not_end_the_next_one() -> None:
+    async def case() -> None:
+        prompts = Prompts()
+        stopped = prompts.add("a")
+        prompts.stop("a")
+        assert stopped.result() is False
+        following = prompts.add("a")
+        prompts.ended("a", "e1", completed=False)
+        assert not following.done()
+        prompts.ended("a", "e2", completed=False)
+        assert following.result() is False
+
+    asyncio.run(case())
+
+
+def test_a_stopped_text_whose_report_is_lost_does_not_hold_up_the_next_one() -> None:
+    async def case() -> None:
+        prompts = Prompts()
+        _ = prompts.add("a")
+        prompts.stop("a")
+        following = prompts.add("a")
+        prompts.ended("a", "e1", completed=True)
+        assert following.result() is True
+
+    asyncio.run(case())
+
+
+def test_calls_with_stopped_texts_are_remembered_up_to_a_number() -> None:
+    async def case() -> None:
+        prompts = Prompts()
+        for number in range(3000):
+            _ = prompts.add(f"c{number}")
+            prompts.stop(f"c{number}")
+        assert len(prompts._stopped) == 1000
+        prompts.stop("never spoken to")
+        assert len(prompts._stopped) == 1000
+
+    asyncio.run(case())

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.carriers.json_values import altered, values
 from voicecall._codec import WireFormat
 from voicecall.carriers._stream import StreamComplaint, StreamDtmf, StreamMark, StreamStopped
-from voicecall.carriers.telnyx.stream import TelnyxDialect
+from voicecall.carriers.telnyx.stream import SENDABLE, TelnyxDialect
 from voicecall.errors import CodecError
-from voicecall.ports import ALAW_8K, ULAW_8K, StreamStart
+from voicecall.ports import ALAW_8K, PCM16_8K, ULAW_8K, AudioFormat, StreamStart
 
 pytestmark = pytest.mark.unit
 
@@ -92,6 +92,39 @@ def test_a_phone_leg_in_a_law_is_heard_in_a_law_and_spoken_to_in_mu_law() -> Non
     assert isinstance(said, StreamStart)
     assert said.audio == ALAW_8K
     assert TelnyxDialect().outgoing(said) == ULAW_8K
+
+
+@pytest.mark.parametrize("sent", SENDABLE, ids=str)
+def test_what_is_sent_is_what_was_asked_for_whatever_is_heard(sent: AudioFormat) -> None:
+    for heard in (ULAW_8K, ALAW_8K, PCM16_8K):
+        started = StreamStart(STREAM, CALL, heard, None, {})
+        assert TelnyxDialect(sent).outgoing(started) == sent
+
+
+@pytest.mark.parametrize("sent", [PCM16_8K, AudioFormat("ulaw", 16000)], ids=str)
+def test_audio_that_telnyx_does_not_take_is_an_error(sent: AudioFormat) -> None:
+    with pytest.raises(CodecError, match="does not take"):
+        TelnyxDialect(sent)
+
+
+def test_linear_audio_is_big_endian_unless_told_otherwise() -> None:
+    assert TelnyxDialect().wording(STARTED).big_endian
+    assert not TelnyxDialect(big_endian=False).wording(STARTED).big_endian
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"payload": {"code": 100002, "title": "unknown_error"}}, "100002 unknown_error"),
+        ({"payload": {"detail": "bad"}}, "bad"),
+        ({"payload": "malformed_frame", "error": {"code": "100004"}}, "100004"),
+        ({"payload": None, "code": 100003}, "100003"),
+        ({"error": [1]}, "no reason given"),
+        ({}, "no reason given"),
+    ],
+)
+def test_an_error_in_any_shape_is_a_complaint(fields: dict[str, Any], text: str) -> None:
+    assert TelnyxDialect().read({"event": "error", **fields}) == StreamComplaint(text)
 
 
 def test_keys_that_come_out_of_order_say_when_they_were_pressed() -> None:

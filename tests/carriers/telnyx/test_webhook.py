@@ -38,10 +38,14 @@ PARTIES: dict[str, Any] = {"from_number": "+13125550001", "to_number": "+1312555
 class Desk:
     def __init__(self) -> None:
         self.picked_up: list[str] = []
+        self.connected: list[str] = []
         self.over: list[tuple[str, str, bool]] = []
 
     def pick_up(self, record: CallRecord) -> None:
         self.picked_up.append(record.call_id)
+
+    def connect(self, record: CallRecord) -> None:
+        self.connected.append(record.call_id)
 
     def spoken(self, provider_call_id: str, event_id: str, *, completed: bool) -> None:
         self.over.append((provider_call_id, event_id, completed))
@@ -354,6 +358,32 @@ def test_no_other_call_is_picked_up(kind: str, taken: CallRecord | None) -> None
     desk = Desk()
     TelnyxWebhook(None, desk).answer(received(event(kind, direction="incoming")), taken)
     assert desk.picked_up == []
+
+
+def test_a_call_that_somebody_else_placed_is_connected_when_it_is_answered() -> None:
+    desk = Desk()
+    body = received(event("call.answered", direction="outgoing"))
+    TelnyxWebhook(None, desk).answer(body, record(CallState.ANSWERED, Direction.OUTBOUND))
+    assert (desk.connected, desk.picked_up) == (["c-2"], [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "taken"),
+    [
+        ("call.answered", None, None),
+        ("call.answered", None, record(CallState.COMPLETED, Direction.OUTBOUND)),
+        ("call.answered", None, record(CallState.ANSWERED)),
+        ("call.answered", OURS, record(CallState.ANSWERED, Direction.OUTBOUND)),
+        ("call.initiated", None, record(CallState.INITIATED, Direction.OUTBOUND)),
+    ],
+)
+def test_no_other_call_is_connected(
+    kind: str, state: ClientState | None, taken: CallRecord | None
+) -> None:
+    desk = Desk()
+    payload = {} if state is None else {"client_state": state.encode()}
+    TelnyxWebhook(None, desk).answer(received(event(kind, **payload)), taken)
+    assert desk.connected == []
 
 
 @pytest.mark.parametrize(("status", "completed"), [("completed", True), ("call_hangup", False)])

@@ -80,12 +80,14 @@ class Pacer:
             if self._mark_due():
                 out.append(self._marks.pop(0)[1])
                 continue
-            begin_ns = max(self.head_ns, now_ns)
+            late_ns = now_ns - self.head_ns if self._ready_ns <= self.head_ns else 0
+            made_up_for = 0 < late_ns <= self._frame_ns
+            begin_ns = self.head_ns if made_up_for else max(self.head_ns, now_ns)
             if not self._whole() or begin_ns + self.group * self._frame_ns > now_ns + self._lead_ns:
                 return out
-            if self._ready_ns <= self.head_ns < now_ns:
+            if late_ns > 0:
                 self.late += 1
-                self.worst_late_ns = max(self.worst_late_ns, now_ns - self.head_ns)
+                self.worst_late_ns = max(self.worst_late_ns, late_ns)
             self.head_ns = begin_ns
             out.append(self._message())
 

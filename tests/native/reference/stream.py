@@ -20,6 +20,13 @@ PCM = {"ulaw": decoder(g711.ulaw_expand), "alaw": decoder(g711.alaw_expand)}
 COMPRESS = {"ulaw": g711.ulaw_compress, "alaw": g711.alaw_compress}
 
 
+def swapped(audio: bytes) -> bytes:
+    """Its 16-bit samples with their octets the other way round."""
+    whole = len(audio) // 2 * 2
+    samples = (audio[at : at + 2][::-1] for at in range(0, whole, 2))
+    return b"".join(samples) + audio[whole:]
+
+
 class MediaStream:
     """Same methods and counters as `voicecall._codec.MediaStream`; messages go to `sent`.
 
@@ -34,6 +41,7 @@ class MediaStream:
         self._encoding: Encoding | None = None
         self._wire: _codec.WireFormat | None = None
         self._pacer: pacer.Pacer | None = None
+        self._swaps_in = self._swaps_out = False
         self._listening = False
         self._coded = False
         self._faults_in_row = 0
@@ -46,8 +54,17 @@ class MediaStream:
         self.messages = self.faults = self.media_in = self.octets_in = self.concealed = 0
         self.media_out = self.octets_out = 0
 
-    def begin(self, encoding: Encoding, wire: _codec.WireFormat, pacer_: pacer.Pacer) -> None:
+    def begin(
+        self,
+        encoding: Encoding,
+        wire: _codec.WireFormat,
+        pacer_: pacer.Pacer,
+        *,
+        swaps_in: bool,
+        swaps_out: bool,
+    ) -> None:
         self._encoding, self._wire, self._pacer = encoding, wire, pacer_
+        self._swaps_in, self._swaps_out = swaps_in and encoding == "pcm16", swaps_out
 
     def listen(self, *, coded: bool) -> None:
         self._listening, self._coded = True, coded
@@ -91,7 +108,7 @@ class MediaStream:
             if isinstance(item, str):
                 self.sent.append(self._wire.mark_head + item.encode() + self._wire.mark_tail)
             else:
-                self.sent.append(self._wire.media(item))
+                self.sent.append(self._wire.media(swapped(item) if self._swaps_out else item))
                 self.media_out += 1
                 self.octets_out += len(item)
 
@@ -99,10 +116,11 @@ class MediaStream:
         if self._encoding is None or (self._encoding == "pcm16" and len(said.octets) % 2):
             raise framing.UnusableError("audio")
         self.media_in += 1
+        octets = swapped(said.octets) if self._swaps_in else said.octets
         if said.number < 0:
-            self._hear([said.octets])
+            self._hear([octets])
         else:
-            self._hear(self._buffer.push(said.number, said.octets, now_ns))
+            self._hear(self._buffer.push(said.number, octets, now_ns))
 
     def _hear(self, items: list[bytes | int]) -> None:
         for item in items:

@@ -240,6 +240,23 @@ def test_calls_do_not_wait_for_each_other() -> None:
     asyncio.run(case())
 
 
+def test_no_more_are_sent_at_once_than_are_allowed() -> None:
+    async def case() -> None:
+        async with scene() as there:
+            there.webhooks.limit(1)
+            there.customer.gate.clear()
+            there.tell("one", "CA1")
+            there.tell("two", "CA2")
+            await there.customer.asked.wait()
+            await asyncio.sleep(0.05)
+            assert len(there.customer.requests) == 1
+            there.customer.gate.set()
+            await there.webhooks.idle(PATIENCE_S)
+            assert sorted(there.customer.told) == ["one", "two"]
+
+    asyncio.run(case())
+
+
 def test_a_lost_webhook_never_arrives() -> None:
     async def case() -> None:
         async with scene() as s:

@@ -3,6 +3,9 @@
 A body is `{"event": {...}}` or `{"events": [...]}`. Each event has a `type` of
 `voicecall.call.events` and its fields in camelCase; `id`, `dedupeKey` and `timestamp` may be
 left out.
+
+The answer about a call that is answered, and has no media yet, says where they go:
+`{"streamUrl": "ws://..."}`. All others are empty.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from voicecall.ports import VerifiedRequest, WebhookAnswer, WebhookRequest
 
 if TYPE_CHECKING:
     from voicecall.clock import Clock
+    from voicecall.ports import StreamUrls
 
 MAX_EVENTS_PER_BODY = 100
 
@@ -122,10 +126,12 @@ class MockWebhook:
 
     Args:
         clock: stamps events that carry no timestamp.
+        urls: where media are streamed; None without media streaming.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, urls: StreamUrls | None = None) -> None:
         self._clock = clock
+        self._urls = urls
 
     @property
     def signature_headers(self) -> Sequence[str]:
@@ -149,9 +155,12 @@ class MockWebhook:
         return [self._event(entry) for entry in _entries(body)]
 
     def answer(self, verified: VerifiedRequest, record: CallRecord | None) -> WebhookAnswer:
-        """An empty 200: the mock carrier follows no instructions."""
-        del verified, record
-        return WebhookAnswer()
+        """Where the call's media go, once it is answered and until they are there; else nothing."""
+        del verified
+        if self._urls is None or record is None or record.state is not CallState.ANSWERED:
+            return WebhookAnswer()
+        body = orjson.dumps({"streamUrl": self._urls.issue(record.call_id)})
+        return WebhookAnswer(content_type="application/json", body=body)
 
     def _event(self, entry: object) -> events.CallEvent:
         if not isinstance(entry, Mapping):

@@ -37,8 +37,6 @@ MAX_TEXT_CHARS: Final = 3000
 
 _THREADS = 16
 _MAX_REQUESTS = 256
-_DIAL_DEADLINE_S = 25.0
-_DEADLINE_S = 9.0
 _CLOSE_DEADLINE_S = 5.0
 # Requests that may be sent late, or again, and for which a call that is gone is no failure.
 _REPEATABLE = frozenset({"hang-up", "look-up"})
@@ -81,7 +79,7 @@ class PlivoCarrier:
         names: what Plivo calls the calls.
         clock: measures how long Plivo wants to be left alone.
         dialing: how calls are placed.
-        timeouts: of single HTTP requests.
+        timeouts: how long requests may take.
 
     Raises:
         DependencyMissing: the SDK is not installed.
@@ -147,9 +145,14 @@ class PlivoCarrier:
         """
         call_uuid = self._call_uuid(provider_call_id)
         ended = await self._ask("hang-up", lambda client: client.calls.delete(call_uuid))
-        if ended.status == _HTTP_NOT_FOUND and call_uuid == provider_call_id:
-            # What is still a request, or was one under another name, is no call yet.
-            await self._ask("hang-up", lambda client: client.calls.cancel(provider_call_id))
+        if ended.status != _HTTP_NOT_FOUND or call_uuid != provider_call_id:
+            return
+        # What is still a request, or was one under another name, is no call yet.
+        await self._ask("hang-up", lambda client: client.calls.cancel(provider_call_id))
+        named = self._call_uuid(provider_call_id)
+        if named != provider_call_id:
+            # It became one meanwhile, after it was asked for and before the request was cancelled.
+            await self._ask("hang-up", lambda client: client.calls.delete(named))
 
     async def send_dtmf(self, provider_call_id: str, digits: str) -> None:
         """Send keys; `w` and `W` are pauses of half a second and a second.
@@ -268,9 +271,9 @@ class PlivoCarrier:
         job: Callable[[Any], Answer],
         if_late: Callable[[Future[Answer]], None] | None = None,
     ) -> Answer:
-        repeatable = what in _REPEATABLE
+        repeatable, timeouts = what in _REPEATABLE, self._timeouts
         try:
-            async with asyncio.timeout(_DIAL_DEADLINE_S if what == "dial" else _DEADLINE_S):
+            async with asyncio.timeout(timeouts.dial_s if what == "dial" else timeouts.request_s):
                 while True:
                     await self._leave_alone(what, patient=repeatable)
                     answer = await self._send(what, job, if_late)
@@ -291,7 +294,7 @@ class PlivoCarrier:
         wait_s = (self._silent_until_ns - self._clock.now_ns()) / NS_PER_S
         if wait_s <= 0:
             return
-        if not patient or wait_s > _DEADLINE_S:
+        if not patient or wait_s > self._timeouts.request_s:
             raise CarrierError(
                 f"plivo takes no {what} now: too many requests; try again in {wait_s:.0f} s",
                 retryable=True,

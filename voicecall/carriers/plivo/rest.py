@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 API_URL: Final = "https://api.plivo.com"
 CONNECT_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 15.0
+DIAL_TIMEOUT_S: Final = 25.0
+REQUEST_TIMEOUT_S: Final = 9.0
 MAX_ANSWER_OCTETS: Final = 1024 * 1024
 
 # Plivo counts requests in windows of five seconds.
@@ -51,10 +53,14 @@ class Timeouts:
     Attributes:
         connect_s: until there is a connection.
         read_s: until anything comes.
+        dial_s: placing a call as a whole, waiting for a thread included.
+        request_s: anything else as a whole, waiting until Plivo wants to be asked included.
     """
 
     connect_s: float = CONNECT_TIMEOUT_S
     read_s: float = READ_TIMEOUT_S
+    dial_s: float = DIAL_TIMEOUT_S
+    request_s: float = REQUEST_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
     from voicecall.carriers.plivo.names import CallNames
 
-_CONTENT_TYPES = {
+_CONTENT_TYPES: Final = {
     ULAW_8K: b"audio/x-mulaw",
-    # Little-endian, like everything on the processors that Plivo's own examples are written for.
     PCM16_8K: b"audio/x-l16",
     AudioFormat("pcm16", 16000): b"audio/x-l16",
 }
+
+# Plivo does not say which octet of L16 comes first; its own agent transport writes and reads the
+# least significant one first.
+L16_BIG_ENDIAN: Final = False
 
 
 class PlivoDialect:
@@ -42,10 +45,23 @@ class PlivoDialect:
 
     Args:
         names: learns what Plivo calls the call, where the stream brings its other name along.
+        asked_for: the audio that streams are asked for; holds where a stream does not say.
+        big_endian: whether L16 has its high octet first, in both directions.
     """
 
-    def __init__(self, names: CallNames | None = None) -> None:
+    signature_header: str | None = None
+    shortest_ms: int = 0
+
+    def __init__(
+        self,
+        names: CallNames | None = None,
+        *,
+        asked_for: AudioFormat = ULAW_8K,
+        big_endian: bool = L16_BIG_ENDIAN,
+    ) -> None:
         self._names = names
+        self._asked_for = asked_for
+        self._big_endian = big_endian
 
     def read(self, message: Mapping[str, Any]) -> StreamMessage | None:
         """What a message other than audio says; unknown events say nothing."""
@@ -80,6 +96,7 @@ class PlivoDialect:
             mark_head=b'{"event":"checkpoint","streamId":' + stream_id + b',"name":"',
             mark_tail=b'"}',
             clear=b'{"event":"clearAudio","streamId":' + stream_id + b"}",
+            big_endian=self._big_endian,
         )
 
     def outgoing(self, start: StreamStart) -> AudioFormat:
@@ -95,7 +112,7 @@ class PlivoDialect:
             provider_call_id=self._known_as(
                 call_id if isinstance(call_id, str) else "", parameters
             ),
-            audio=_audio(start.get("mediaFormat")),
+            audio=_audio(start.get("mediaFormat"), self._asked_for),
             token=parameters.get("token"),
             parameters=parameters,
         )
@@ -113,8 +130,8 @@ class PlivoDialect:
         return self._names.learn(request_uuid, call_uuid)
 
 
-def _audio(media_format: object) -> AudioFormat:
-    audio = audio_format(media_format, ULAW_8K)
+def _audio(media_format: object, asked_for: AudioFormat) -> AudioFormat:
+    audio = audio_format(media_format, asked_for)
     if audio not in _CONTENT_TYPES:
         raise CodecError(f"Plivo does not stream {audio.encoding} at {audio.rate_hz} Hz")
     return audio

@@ -110,6 +110,7 @@ class _Report:
             "timestamp": self.at_ms,
             "call_id": self.query.get("callId"),
             "provider_call_id": self.known_as,
+            "provider_alias": None if self.call_uuid == self.known_as else self.call_uuid,
         }
 
     def parties(self) -> dict[str, Any]:

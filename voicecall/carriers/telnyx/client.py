@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import orjson
 
 from voicecall.call.events import CallErrored, CallEvent
-from voicecall.call.record import CallState
+from voicecall.call.record import CallState, Direction
 from voicecall.carriers.telnyx import markup
 from voicecall.carriers.telnyx.faults import ALREADY_TRANSCRIBING, MAY_RING, Refused
+from voicecall.carriers.telnyx.markup import ClientState
 from voicecall.carriers.telnyx.prompts import Prompts
 from voicecall.carriers.telnyx.rest import Rest
 from voicecall.errors import CarrierError
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from voicecall.call.record import CallRecord
-    from voicecall.carriers.telnyx.markup import ClientState, TelnyxSettings
+    from voicecall.carriers.telnyx.markup import TelnyxSettings
     from voicecall.clock import Clock
     from voicecall.ports import StreamUrls
 
 Emit: TypeAlias = Callable[[CallEvent], Awaitable[None]]
+PickUp: TypeAlias = Callable[[str, str, str | None], Awaitable[None]]
+"""Takes a call up: the carrier's id, ours, and where media go."""
 
 # Less than the manager waits, so that its errors are ours, which say more.
 REQUEST_TIMEOUT_S: Final = 9.0
@@ -52,8 +55,8 @@ class TelnyxCarrier:
     Args:
         settings: the account.
         clock: stamps the events.
-        emit: takes events that no webhook brings: an inbound call that cannot be picked up.
-        urls: where media of inbound calls are streamed; None without media streaming.
+        emit: takes events that no webhook brings: a call that cannot be picked up.
+        urls: where media of calls are streamed that we do not place; None without media streaming.
         timeout_s: how long any one request may take.
 
     Raises:
@@ -159,6 +162,17 @@ class TelnyxCarrier:
 
         If it cannot be answered, a final `CallErrored` is emitted.
         """
+        self._begin(record, self.answer)
+
+    def connect(self, record: CallRecord) -> None:
+        """Stream the media of a call that somebody else placed, in the same way as `pick_up`.
+
+        Without media streaming there is nothing to do.
+        """
+        if self._urls is not None:
+            self._begin(record, self._connect)
+
+    def _begin(self, record: CallRecord, act: PickUp) -> None:
         provider_call_id = record.provider_call_id
         if provider_call_id is None or provider_call_id in self._picked_up:
             return
@@ -167,7 +181,7 @@ class TelnyxCarrier:
             self._picked_up.popitem(last=False)
         # As many tasks as calls that wait, which are as many as are taken on.
         task = asyncio.create_task(
-            self._pick_up(record.call_id, provider_call_id), name=f"pick up {record.call_id}"
+            self._pick_up(record.call_id, provider_call_id, act), name=f"pick up {record.call_id}"
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -177,24 +191,30 @@ class TelnyxCarrier:
         command = markup.answer(self._settings, call_id, stream_url)
         await self._rest.command("answer the call", provider_call_id, command)
 
-    async def _pick_up(self, call_id: str, provider_call_id: str) -> None:
+    async def _connect(self, provider_call_id: str, call_id: str, stream_url: str | None) -> None:
+        state = ClientState(call_id, Direction.OUTBOUND, streams=True)
+        await self.start_stream(provider_call_id, state, stream_url or "")
+
+    async def _pick_up(self, call_id: str, provider_call_id: str, act: PickUp) -> None:
         try:
-            error = await self._answer_stubbornly(call_id, provider_call_id)
+            error = await self._act_stubbornly(call_id, provider_call_id, act)
             if error is not None:
                 logger.warning("call not picked up", extra={"call_id": call_id}, exc_info=error)
                 await self._report_unanswered(call_id, provider_call_id, error)
         except Exception:  # the boundary of a task; nobody awaits its result
             logger.exception("picking up broke", extra={"call_id": call_id})
 
-    async def _answer_stubbornly(self, call_id: str, provider_call_id: str) -> CarrierError | None:
-        """Answer a call, trying again while that may help; why it cannot be answered."""
+    async def _act_stubbornly(
+        self, call_id: str, provider_call_id: str, act: PickUp
+    ) -> CarrierError | None:
+        """Take a call up, trying again while that may help; why it cannot be done."""
         stream_url = None if self._urls is None else self._urls.issue(call_id)
         for delay_s in (*_PICK_UP_DELAYS_S, None):
             try:
-                await self.answer(provider_call_id, call_id, stream_url)
+                await act(provider_call_id, call_id, stream_url)
             except CarrierError as error:
                 if isinstance(error, Refused) and error.refusal.over:
-                    # The caller gave up first; a webhook of its own says so.
+                    # Somebody hung up first; a webhook of its own says so.
                     return None
                 if delay_s is None or not error.retryable:
                     return error
@@ -248,7 +268,7 @@ class TelnyxCarrier:
 
     async def stop_speaking(self, provider_call_id: str) -> None:
         """Cut what Telnyx is saying, and all that it still would. Raises CarrierError."""
-        self._prompts.cut(provider_call_id)
+        self._prompts.stop(provider_call_id)
         await self._rest.command("stop speaking", provider_call_id, markup.stop_speaking())
 
     async def listen(self, provider_call_id: str) -> None:

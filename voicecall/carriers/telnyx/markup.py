@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import math
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -181,7 +182,10 @@ def answer(settings: TelnyxSettings, call_id: str, stream_url: str | None) -> Co
 def stream(settings: TelnyxSettings, state: ClientState, stream_url: str) -> Command:
     """Stream the media of a call that is answered already."""
     parameters = _stream(settings, stream_url) | _STREAM_RATE
-    return Command("start_streaming", parameters | {"client_state": state.encode()})
+    parameters["client_state"] = state.encode()
+    # As with `answer`: to the same URL it is the same command.
+    parameters["command_id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, stream_url))
+    return Command("start_streaming", parameters)
 
 
 def speak(settings: TelnyxSettings, text: str) -> list[Command]:

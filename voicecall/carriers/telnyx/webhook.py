@@ -80,6 +80,7 @@ IGNORED: Final = frozenset(
 
 _SPEAK_ENDED = "call.speak.ended"
 _INITIATED = "call.initiated"
+_ANSWERED = "call.answered"
 # The one failure that leaves a call without any audio; others are noticed by the media plane, which
 # lets a socket come back.
 _NEVER_CONNECTED = "connection_failed"
@@ -106,6 +107,10 @@ class Desk(Protocol):
 
     def pick_up(self, record: CallRecord) -> None:
         """An inbound call that was taken on is waiting to be answered."""
+        ...
+
+    def connect(self, record: CallRecord) -> None:
+        """A call was answered that somebody else placed, so that nothing streams its media yet."""
         ...
 
     def spoken(self, provider_call_id: str, event_id: str, *, completed: bool) -> None:
@@ -203,7 +208,8 @@ class TelnyxWebhook:
     def answer(self, verified: VerifiedRequest, record: CallRecord | None) -> WebhookAnswer:
         """An empty 200. What the event calls for is handed to the desk.
 
-        An inbound call is picked up if it was taken on, that is, if `record` is there and live.
+        An inbound call is picked up if it was taken on, that is, if `record` is there and live; an
+        outbound one that was placed without us is connected.
         """
         report = _report(verified.request.body)
         if report.kind == _SPEAK_ENDED:
@@ -211,6 +217,8 @@ class TelnyxWebhook:
             self._desk.spoken(report.provider_call_id, report.id, completed=completed)
         elif report.kind == _INITIATED and record is not None and _waits(record):
             self._desk.pick_up(record)
+        elif report.kind == _ANSWERED and record is not None and _unknown_to_us(report, record):
+            self._desk.connect(record)
         return WebhookAnswer()
 
 
@@ -219,6 +227,11 @@ def _waits(record: CallRecord) -> bool:
         CallState.INITIATED,
         CallState.RINGING,
     }
+
+
+def _unknown_to_us(report: _Report, record: CallRecord) -> bool:
+    outbound = record.direction is Direction.OUTBOUND
+    return report.state is None and outbound and not record.state.terminal
 
 
 def _report(body: bytes) -> _Report:
@@ -327,7 +340,7 @@ _Reader: TypeAlias = Callable[[_Report], CallEvent | None]
 _READERS: Mapping[str, _Reader] = {
     _INITIATED: _initiated,
     "call.ringing": _ringing,
-    "call.answered": _answered,
+    _ANSWERED: _answered,
     "call.hangup": _ended,
     "call.dtmf.received": _dtmf,
     "call.transcription": _transcript,

@@ -21,6 +21,7 @@ from voicecall.carriers._stream import (
     string_map,
     text,
 )
+from voicecall.carriers.twilio.signature import SIGNATURE_HEADER
 from voicecall.ports import ULAW_8K, AudioFormat, StreamStart
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 class TwilioDialect:
     """Bidirectional Media Streams; also what the mock carrier's phone speaks."""
+
+    signature_header: str | None = SIGNATURE_HEADER
+    shortest_ms: int = 0
 
     def read(self, message: Mapping[str, Any]) -> StreamMessage | None:
         """What a message other than audio says; unknown events say nothing."""

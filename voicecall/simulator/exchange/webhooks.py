@@ -32,11 +32,18 @@ Sign: TypeAlias = Callable[[str, str, Content], Mapping[str, str]]
 MAX_WAITING = 1000
 """How many told webhooks of one call may wait; further ones are not delivered, and logged."""
 
+MAX_UNDER_WAY = 1000
+"""How many webhooks are sent at once; further ones wait."""
+
 _MAX_DELIVERIES = 10_000
 _MAX_ANSWER_OCTETS = 1024 * 1024
 _LONGEST_HOLD_S = 1.0
 # Idle connections are given up before servers usually do, lest a webhook meets a closed one.
-_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=1.0)
+_LIMITS = httpx.Limits(
+    max_connections=MAX_UNDER_WAY, max_keepalive_connections=100, keepalive_expiry=1.0
+)
+# The last is how the HTTP client comes upon a connection that was reset as soon as it was made.
+_NOT_THROUGH = (TimeoutError, httpx.HTTPError, AttributeError)
 _FORM = "application/x-www-form-urlencoded"
 _JSON = "application/json"
 
@@ -143,9 +150,17 @@ class Webhooks:
             limits=_LIMITS,
             trust_env=False,
         )
+        self._under_way = asyncio.Semaphore(MAX_UNDER_WAY)
         self._mailboxes: dict[str, _Mailbox] = {}
         self._postmen: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    def limit(self, under_way: int) -> None:
+        """Send no more than so many webhooks at once, from now on.
+
+        A real carrier sends them from many addresses; a customer takes few from one.
+        """
+        self._under_way = asyncio.Semaphore(under_way)
 
     async def ask(
         self,
@@ -285,9 +300,9 @@ class Webhooks:
         request = self._request(letter, content)
         answer: HttpAnswer | None = None
         try:
-            async with asyncio.timeout(letter.habits.timeout_s):
+            async with self._under_way, asyncio.timeout(letter.habits.timeout_s):
                 answer = await self._exchange(request)
-        except (TimeoutError, httpx.HTTPError) as error:
+        except _NOT_THROUGH as error:
             _log.debug("a simulated webhook did not get through", exc_info=error)
         status = None if answer is None else answer.status
         at_ns = self._clock.now_ns()
