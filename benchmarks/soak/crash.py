@@ -357,7 +357,7 @@ class Stage:
         ledger.facts += ledger.found
         ledger.found = []
         stored = await self._check(long=False, over=set())
-        ledger.check_reconciled(ledger.over(), stored)
+        ledger.check_reconciled(ledger.over(), stored, at_last=True)
         ledger.check_reasons(stored)
         ledger.check_dials()
         self.result["records"] = len(stored.records)

@@ -103,7 +103,10 @@ class Victim:
         raise NotReady(f"the server is not ready within {READY_S:.0f} s")
 
     async def kill(self) -> None:
-        """End it without a warning, whatever it does."""
+        """End it without a warning, whatever it does. Raises `NotReady` if it has ended before."""
+        if self._process is not None and self._process.returncode is not None:
+            status = self._process.returncode
+            raise NotReady(f"the server has ended with {status}: {self._last_words()}")
         await self._end("kill")
 
     async def stop(self) -> None:

@@ -12,6 +12,7 @@ import httpx
 from voicecall.call.events import CallAnswered, CallEnded
 from voicecall.call.record import CallState
 from voicecall.clock import SystemClock
+from voicecall.errors import CarrierError
 from voicecall.simulator import Callee
 from voicecall.simulator.exchange import Faults, Line, connect_media
 from voicecall.simulator.wire import StreamIdentity
@@ -122,4 +123,8 @@ class MockExchange(Callee):
 
     async def _connect(self, line: Line, url: str) -> None:
         wire = TwilioWire(StreamIdentity(line.provider_call_id, "AC" + "0" * 32))
-        await line.until_ended(connect_media(line, url, wire, faults=self.faults))
+        try:
+            await line.until_ended(connect_media(line, url, wire, faults=self.faults))
+        except CarrierError as error:
+            # The server stops, or has hung up meanwhile.
+            line.log.append(str(error))

@@ -61,6 +61,9 @@ def words(burst: NDArray[np.int16]) -> str:
         begin = number * SYMBOL + EDGE
         middle = burst[begin : begin + EARS.shape[1]]
         tones = np.abs(EARS[:, : len(middle)] @ middle)
+        if tones[16:].max() < tones[:16].max() / 4:
+            # A key of a telephone, which has both its tones in the lower half.
+            continue
         heard.append(int(tones[:16].argmax()) | int(tones[16:].argmax()) << 4)
     return heard.decode("ascii", "replace")
 
@@ -145,4 +148,5 @@ class ModemStream:
             if text.endswith(END) or self._quiet >= CUT:
                 self._burst.clear()
                 self._results.put(SpeechStopped(self._clock.now_ns()))
-                self._results.put(FinalTranscript(text.removesuffix(END), 1.0))
+                if text := text.removesuffix(END):
+                    self._results.put(FinalTranscript(text, 1.0))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal
 
-from tests.contract.modem import ModemEars, ModemVoice
+from tests.contract.modem import RATE_HZ, ModemEars, ModemVoice
+from voicecall.media.audio import DtmfDetector, to_pcm16
 from voicecall.simulator import Engines, Phone
 from voicecall.simulator.exchange import Keys, SimpleParty
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from voicecall.ports import ReplyPart, ReplyRequest
     from voicecall.simulator.exchange import Pickup
     from voicecall.simulator.exchange.party import PhoneMaker
+    from voicecall.simulator.stream import LineAudio
 
 # Longer than the pause between two sentences.
 REACTION_S = 0.12
@@ -39,9 +41,15 @@ class Person(SimpleParty):
         self._spoken_to = asyncio.Event()
 
     def pick_up(self, make: PhoneMaker) -> Phone:
-        self.phone = make(Phone, Engines(ModemVoice(), ModemEars()))
-        self.phone.on_heard = lambda _: self._spoken_to.set()
-        return self.phone
+        self.phone = phone = make(Phone, Engines(ModemVoice(), ModemEars()))
+        keys = DtmfDetector(RATE_HZ)
+
+        def listen_for_keys(line: LineAudio) -> None:
+            phone.keys_heard += keys.feed(to_pcm16(line.heard, "ulaw"))
+
+        phone.on_heard = lambda _: self._spoken_to.set()
+        phone.on_line = listen_for_keys
+        return phone
 
     async def talk(self, phone: Phone) -> None:
         while self._words:

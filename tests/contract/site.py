@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import socket
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -19,7 +21,7 @@ import pytest
 from tests.contract.mock import MockExchange
 from tests.contract.modem import ModemEars, ModemVoice
 from tests.contract.people import Clerk
-from tests.hosting import TOKEN, free_port, run, until
+from tests.hosting import TOKEN, run, until
 from voicecall.config.schema import WEBHOOK_PATH, Config
 from voicecall.server import Server
 from voicecall.simulator.exchange.plivo import PlivoExchange
@@ -40,6 +42,8 @@ CarrierName: TypeAlias = Literal["mock", "twilio", "telnyx", "plivo"]
 AnyExchange: TypeAlias = MockExchange | TwilioExchange | TelnyxExchange | PlivoExchange
 
 _CASE_S = 20.0
+# Below those that systems give to connections.
+_LISTENING = range(10_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -218,8 +222,17 @@ def _account(exchange: AnyExchange) -> dict[str, Any]:
             return {}
 
 
+def _free_port() -> int:
+    """A port that is free, and that no connection of another site takes before it is used."""
+    while True:
+        port = random.choice(_LISTENING)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 def _config(way: Way, exchange: AnyExchange, account: Settings, settings: Settings) -> Config:
-    control, media = free_port(), free_port()
+    control, media = _free_port(), _free_port()
     base = {
         "provider": way.carrier,
         "fromNumber": US,

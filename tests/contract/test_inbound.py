@@ -72,8 +72,9 @@ async def refused(it: Site, line: Line) -> None:
     assert it.server.calls.live_count == 0
     assert await it.rpc("status", sid=line.provider_call_id) == {"found": False}
     assert await it.server.calls.recent() == []
-    about = [path for method, path, _ in it.exchange.requests if method != "GET"]
-    assert len([path for path in about if line.provider_call_id in path]) <= 1
+    # Ending it is asked for once; where the webhook's answer was faster, there is nothing to end.
+    about = [each for each in it.exchange.requests if line.provider_call_id in each[1]]
+    assert len([status for _, _, status in about if status < 300]) <= 1
 
 
 @contract()

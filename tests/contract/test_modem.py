@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.contract.modem import RATE_HZ, ModemEars, sound
-from voicecall.media.audio import from_pcm16, to_pcm16
-from voicecall.ports import FinalTranscript
+from voicecall.media.audio import DtmfDetector, from_pcm16, to_pcm16
+from voicecall.media.tones import key_tones
+from voicecall.ports import PCM16_8K, FinalTranscript
 
 pytestmark = pytest.mark.unit
 
@@ -55,3 +56,14 @@ def test_what_is_cut_is_understood_as_far_as_it_went() -> None:
 def test_noise_is_no_word() -> None:
     noise = np.random.default_rng(1).integers(-200, 200, RATE_HZ).astype("<i2")
     assert understood(noise.tobytes()) == []
+
+
+def test_keys_of_a_telephone_are_no_words() -> None:
+    keys = b"".join(key_tones("12#", PCM16_8K))
+    assert understood(keys + SILENCE) == []
+    assert understood(keys + sound(TEXT) + keys + SILENCE) == [TEXT]
+
+
+def test_words_are_no_keys_of_a_telephone() -> None:
+    text = "".join(map(chr, range(32, 127)))
+    assert DtmfDetector(RATE_HZ).feed(sound(text)) == ""

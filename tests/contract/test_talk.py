@@ -164,7 +164,7 @@ async def test_a_call_is_looked_up_while_it_lives_and_after_its_end(way: Way) ->
         await it.server.calls.end(record.call_id)
         await it.over(record)
         # The line is dead at once, and the carrier's books are closed soon.
-        while (status := await carrier.status(provider_call_id)).end_reason is None:  # noqa: ASYNC110
+        while (status := await carrier.status(provider_call_id)).end_reason is None:  # noqa: ASYNC110  (as asked)
             await asyncio.sleep(0.01)
         assert not status.alive
         assert status.end_reason.terminal

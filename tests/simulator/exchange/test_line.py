@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -151,6 +151,28 @@ def test_what_goes_on_besides_is_stopped_with_the_call() -> None:
         assert line.reason == "carrier"
         await asyncio.sleep(0)
         assert line._tasks == set()
+
+    asyncio.run(case())
+
+
+def test_the_phone_is_put_down_though_closing_was_cut_short() -> None:
+    async def slow_to_stop(stopping: asyncio.Event) -> None:
+        try:
+            await forever()
+        finally:
+            stopping.set()
+            await asyncio.sleep(0.05)
+
+    async def case() -> None:
+        line, stopping = a_line(), asyncio.Event()
+        line.phone = phone = cast("Any", a_phone())
+        line.spawn(slow_to_stop(stopping))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(line.close())
+        await stopping.wait()
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        assert phone.closed
 
     asyncio.run(case())
 

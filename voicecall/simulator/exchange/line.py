@@ -109,9 +109,12 @@ class Line:
         tasks = self._tasks | ({self._talking} if self._talking is not None else set())
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self.phone is not None:
-            await self.phone.close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            # Also when the exchange, which closes, has no more patience.
+            if self.phone is not None:
+                await self.phone.close()
 
     # --- media ---------------------------------------------------------------------------------
 
