@@ -23,6 +23,8 @@ from voicecall.store.sqlite import SqliteCallStore
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.socket
+
 THEM = "15551000001"
 CALL = "CA1"
 
@@ -30,7 +32,6 @@ CALL = "CA1"
 # --- the run -------------------------------------------------------------------------------------
 
 
-@pytest.mark.socket
 def test_nothing_acknowledged_is_lost_when_a_server_is_killed(tmp_path: Path) -> None:
     stage = Stage(Plan("twilio", media=False, kills=2, calls=6), tmp_path)
     uvloop.run(stage.perform())
@@ -39,7 +40,6 @@ def test_nothing_acknowledged_is_lost_when_a_server_is_killed(tmp_path: Path) ->
     assert stage.result["facts"]["known"] > stage.result["records"] > 0
 
 
-@pytest.mark.unit
 def test_the_kills_are_shared_among_carriers_and_between_words_and_media() -> None:
     options = argparse.Namespace(carrier=None, kills=100, calls=50, seed=1)
     found = plans(options)
@@ -51,7 +51,6 @@ def test_the_kills_are_shared_among_carriers_and_between_words_and_media() -> No
     assert [(plan.carrier, plan.kills) for plan in plans(options)] == [("telnyx", 1)]
 
 
-@pytest.mark.unit
 def test_ports_stay_free_while_the_server_is_down() -> None:
     ports = fixed_ports(2)
     assert len(set(ports)) == 2
@@ -95,7 +94,6 @@ def noticed(made: Ledger, *records: dict[str, Any], keys: str = "") -> str:
     return "\n".join(made.problems)
 
 
-@pytest.mark.unit
 def test_what_is_there_is_no_problem() -> None:
     made = ledger(Carrier(line()))
     made.acknowledge(THEM, "words", "hello")
@@ -104,7 +102,6 @@ def test_what_is_there_is_no_problem() -> None:
     assert noticed(made, record() | {"transcript": [heard]}, keys="2310") == ""
 
 
-@pytest.mark.unit
 @pytest.mark.parametrize(
     ("kind", "detail", "what"),
     [
@@ -122,7 +119,6 @@ def test_what_is_lost_is_a_problem(kind: Any, detail: str, what: str) -> None:
     assert what in noticed(made, left, keys="15")
 
 
-@pytest.mark.unit
 def test_a_lost_record_is_a_problem_but_for_a_call_of_which_only_the_end_was_told() -> None:
     carrier = Carrier(line())
     made = ledger(carrier)
@@ -134,7 +130,6 @@ def test_a_lost_record_is_a_problem_but_for_a_call_of_which_only_the_end_was_tol
     assert "has no record" in noticed(made)
 
 
-@pytest.mark.unit
 def test_what_was_not_acknowledged_may_be_lost() -> None:
     carrier = Carrier(line())
     made = ledger(carrier)
@@ -145,20 +140,17 @@ def test_what_was_not_acknowledged_may_be_lost() -> None:
     assert made.statuses == {503: 1}
 
 
-@pytest.mark.unit
 def test_phantoms_are_a_problem() -> None:
     assert "nobody has called" in noticed(ledger(Carrier()), record(to_number="+15559999999"))
     assert "of another call" in noticed(ledger(Carrier(line())), record(provider_call_id="CA2"))
 
 
-@pytest.mark.unit
 def test_who_is_called_twice_is_a_problem() -> None:
     made = ledger(Carrier(line("CA1"), line("CA2")))
     made.check_dials()
     assert "was called 2 times" in made.problems[0]
 
 
-@pytest.mark.unit
 def test_calls_that_live_on_one_side_only_are_a_problem() -> None:
     over = ledger(Carrier(line()))
     over.check_reconciled({THEM}, Stored({THEM: record()}))
@@ -168,7 +160,6 @@ def test_calls_that_live_on_one_side_only_are_a_problem() -> None:
     assert "is over for the server" in alive.problems[0]
 
 
-@pytest.mark.socket
 def test_a_store_is_read_beside_the_server_that_writes_it(tmp_path: Path) -> None:
     async def case() -> Stored:
         store = SqliteCallStore(tmp_path / "calls", clock=SystemClock())
