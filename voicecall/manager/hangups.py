@@ -37,6 +37,9 @@ class HangUps:
         self._timeout_s = timeout_s
         self._capacity = capacity
         self._tried: OrderedDict[str, asyncio.Event] = OrderedDict()
+        # Stands for all attempts that are over, so that a call remembered costs its name only.
+        self._over = asyncio.Event()
+        self._over.set()
 
     def __contains__(self, provider_call_id: str) -> bool:
         return provider_call_id in self._tried
@@ -67,6 +70,8 @@ class HangUps:
                 await asyncio.sleep(delay_s)
         finally:
             tried.set()
+            if self._tried.get(provider_call_id) is tried:
+                self._tried[provider_call_id] = self._over
 
     async def _attempt(self, provider_call_id: str) -> bool:
         """Try once; whether trying again may help."""
