@@ -8,8 +8,10 @@ NATIVE = voicecall/_codec.pyx $(wildcard voicecall/_native/*)
 
 .PHONY: demo test build check bench budget budget-renew budget-profile format sanitize fuzz soak crash clean
 
-demo: $(STAMP)-run build
-	$(BIN)/voicecall demo
+# CARRIER=twilio, telnyx or plivo holds the call through a simulated one, by the vendor's package.
+CARRIER ?= mock
+demo: $(STAMP)-run $(if $(filter-out mock,$(CARRIER)),$(STAMP)-carriers) build
+	$(BIN)/voicecall demo --carrier $(CARRIER)
 
 test: $(STAMP)-dev build
 	$(BIN)/python -m pytest
@@ -74,8 +76,11 @@ $(STAMP)-run: $(STAMP)-venv pyproject.toml
 	VOICECALL_NO_EXTENSIONS=1 $(BIN)/python -m pip install -q --no-build-isolation -e '.[local]'
 	touch $@
 
-$(STAMP)-dev: $(STAMP)-run
+$(STAMP)-carriers: $(STAMP)-run
 	VOICECALL_NO_EXTENSIONS=1 $(BIN)/python -m pip install -q --no-build-isolation -e '.[local,twilio,telnyx,plivo]'
+	touch $@
+
+$(STAMP)-dev: $(STAMP)-carriers
 	$(BIN)/python -m pip install -q --group test --group bench --group lint
 	touch $@
 

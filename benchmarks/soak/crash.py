@@ -38,7 +38,7 @@ from benchmarks.load.machine import command_line, describe
 from benchmarks.load.process import allow_files
 from benchmarks.soak.carrier import WEBHOOKS_AT_ONCE
 from benchmarks.soak.ledger import Ledger, Stored, read_store
-from benchmarks.soak.people import CARRIERS, People, account, exchange
+from benchmarks.soak.people import CARRIERS, People, exchange
 from benchmarks.soak.target import PERSONA
 from benchmarks.soak.victim import GONE, NotReady, Refused, Victim, fixed_ports
 
@@ -80,7 +80,7 @@ def settings(plan: Plan, simulated: Exchange[Any], store: Path) -> dict[str, Any
     return {
         "provider": carrier,
         "fromNumber": OUR_NUMBER,
-        carrier: account(carrier, simulated),
+        carrier: simulated.account,
         "publicUrl": f"http://127.0.0.1:{port}",
         "serve": {"port": port},
         "store": str(store),

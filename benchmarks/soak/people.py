@@ -141,25 +141,3 @@ def exchange(carrier: str, reach: People) -> Exchange[Any]:
     from voicecall.simulator.exchange.plivo import PlivoExchange  # noqa: PLC0415
 
     return PlivoExchange(reach, clock=clock)
-
-
-def account(carrier: str, simulated: Simulated) -> dict[str, Any]:
-    """The settings that lead a server to a `simulated` carrier that has been started."""
-    if carrier == "twilio":
-        return {
-            "accountSid": simulated.account_sid,
-            "authToken": simulated.auth_token,
-            "apiBaseUrl": simulated.base_url,
-        }
-    if carrier == "telnyx":
-        return {
-            "apiKey": simulated.api_key,
-            "connectionId": simulated.connection_id,
-            "publicKey": simulated.public_key,
-            "apiBaseUrl": simulated.api_url,
-        }
-    return {
-        "authId": simulated.auth_id,
-        "authToken": simulated.auth_token,
-        "apiBaseUrl": simulated.base_url,
-    }

@@ -44,6 +44,11 @@ class MockExchange(Callee):
         self.faults = Faults()
         self.requests: deque[tuple[str, str, int]] = deque()
 
+    @property
+    def account(self) -> dict[str, str]:
+        """There is nothing to say."""
+        return {}
+
     async def start(self) -> None:
         """Nothing has to be started."""
 

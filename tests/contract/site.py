@@ -197,31 +197,6 @@ def _exchange(carrier: CarrierName, person: Person) -> AnyExchange:
             return PlivoExchange(lambda _: person)
 
 
-def _account(exchange: AnyExchange) -> dict[str, Any]:
-    match exchange:
-        case TwilioExchange():
-            return {
-                "accountSid": exchange.account_sid,
-                "authToken": exchange.auth_token,
-                "apiBaseUrl": exchange.base_url,
-            }
-        case TelnyxExchange():
-            return {
-                "apiKey": exchange.api_key,
-                "connectionId": exchange.connection_id,
-                "publicKey": exchange.public_key,
-                "apiBaseUrl": exchange.api_url,
-            }
-        case PlivoExchange():
-            return {
-                "authId": exchange.auth_id,
-                "authToken": exchange.auth_token,
-                "apiBaseUrl": exchange.base_url,
-            }
-        case _:
-            return {}
-
-
 def _free_port() -> int:
     """A port that is free, and that no connection of another site takes before it is used."""
     while True:
@@ -245,7 +220,7 @@ def _config(way: Way, exchange: AnyExchange, account: Settings, settings: Settin
         },
         "outbound": {"notifyHangupDelaySec": 0.2},
         "rpc": {"token": TOKEN},
-        way.carrier: {**_account(exchange), **account},
+        way.carrier: {**exchange.account, **account},
     }
     return Config.model_validate({**base, **settings})
 

@@ -153,7 +153,7 @@ def _settings(carrier: CarrierName, exchange: AnyExchange, store: Path) -> dict[
     return {
         "provider": carrier,
         "fromNumber": _OURS,
-        carrier: _account(exchange),
+        carrier: exchange.account,
         "publicUrl": f"http://127.0.0.1:{control}",
         "serve": {"port": control},
         "streaming": {
@@ -167,29 +167,6 @@ def _settings(carrier: CarrierName, exchange: AnyExchange, store: Path) -> dict[
         "rpc": {"token": TOKEN},
         "store": str(store),
     }
-
-
-def _account(exchange: AnyExchange) -> dict[str, Any]:
-    match exchange:
-        case TwilioExchange():
-            return {
-                "accountSid": exchange.account_sid,
-                "authToken": exchange.auth_token,
-                "apiBaseUrl": exchange.base_url,
-            }
-        case TelnyxExchange():
-            return {
-                "apiKey": exchange.api_key,
-                "connectionId": exchange.connection_id,
-                "publicKey": exchange.public_key,
-                "apiBaseUrl": exchange.api_url,
-            }
-        case _:
-            return {
-                "authId": exchange.auth_id,
-                "authToken": exchange.auth_token,
-                "apiBaseUrl": exchange.base_url,
-            }
 
 
 _EXCHANGES: Mapping[CarrierName, Callable[[Party], AnyExchange]] = {

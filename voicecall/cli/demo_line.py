@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from voicecall.config.schema import Config
@@ -80,14 +80,6 @@ class Watcher:
     on_step: Callable[[Step], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Simulation:
-    """A simulated carrier and the settings that lead to it."""
-
-    exchange: Exchange[Any]
-    account: Callable[[], Mapping[str, Any]] = field(repr=False)
-
-
 @asynccontextmanager
 async def demo_line(
     carrier: CarrierName, settings: Mapping[str, Any], watcher: Watcher, clock: Clock
@@ -118,9 +110,8 @@ async def demo_line(
         demo_script(), engines, clock=clock, on_phone=watcher.on_phone, on_step=watcher.on_step
     )
     try:
-        simulation = _SIMULATIONS[carrier](lambda _: party, clock)
-        async with simulation.exchange:
-            account = {"fromNumber": OUR_NUMBER, carrier: simulation.account()}
+        async with _EXCHANGES[carrier](lambda _: party, clock) as exchange:
+            account = {"fromNumber": OUR_NUMBER, carrier: exchange.account}
             reached = _reachable(settings)
             yield DemoLine(
                 Config.model_validate({**settings, **reached, "provider": carrier, **account}),
@@ -154,47 +145,25 @@ def free_port() -> int:
 Reach: TypeAlias = "Callable[[Line], ScriptedParty]"
 
 
-def _twilio(reach: Reach, clock: Clock) -> _Simulation:
+# Each is imported by who calls through it: a simulation may need a package of its own.
+
+
+def _twilio(reach: Reach, clock: Clock) -> Exchange[Any]:
     from voicecall.simulator.exchange.twilio import TwilioExchange  # noqa: PLC0415
 
-    exchange = TwilioExchange(reach, clock=clock)
-    return _Simulation(
-        exchange,
-        lambda: {
-            "accountSid": exchange.account_sid,
-            "authToken": exchange.auth_token,
-            "apiBaseUrl": exchange.base_url,
-        },
-    )
+    return TwilioExchange(reach, clock=clock)
 
 
-def _telnyx(reach: Reach, clock: Clock) -> _Simulation:
+def _telnyx(reach: Reach, clock: Clock) -> Exchange[Any]:
     from voicecall.simulator.exchange.telnyx import TelnyxExchange  # noqa: PLC0415
 
-    exchange = TelnyxExchange(reach, clock=clock)
-    return _Simulation(
-        exchange,
-        lambda: {
-            "apiKey": exchange.api_key,
-            "connectionId": exchange.connection_id,
-            "publicKey": exchange.public_key,
-            "apiBaseUrl": f"{exchange.base_url}/v2",
-        },
-    )
+    return TelnyxExchange(reach, clock=clock)
 
 
-def _plivo(reach: Reach, clock: Clock) -> _Simulation:
+def _plivo(reach: Reach, clock: Clock) -> Exchange[Any]:
     from voicecall.simulator.exchange.plivo import PlivoExchange  # noqa: PLC0415
 
-    exchange = PlivoExchange(reach, clock=clock)
-    return _Simulation(
-        exchange,
-        lambda: {
-            "authId": exchange.auth_id,
-            "authToken": exchange.auth_token,
-            "apiBaseUrl": exchange.base_url,
-        },
-    )
+    return PlivoExchange(reach, clock=clock)
 
 
-_SIMULATIONS = {"twilio": _twilio, "telnyx": _telnyx, "plivo": _plivo}
+_EXCHANGES = {"twilio": _twilio, "telnyx": _telnyx, "plivo": _plivo}

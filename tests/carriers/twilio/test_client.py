@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -139,14 +138,12 @@ def test_machines_are_detected_beside_the_call() -> None:
     run(case)
 
 
-def test_keys_on_answer_switch_the_detection_off_and_say_so(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_keys_on_answer_beside_machine_detection_are_refused_unsent() -> None:
     async def case() -> None:
-        with caplog.at_level(logging.WARNING, "voicecall.carriers.twilio"):
-            form = await dialled(Dialing(detect_machines=True), dtmf_sequence="1")
-        assert "MachineDetection" not in form
-        assert "no machines" in caplog.text
+        async with Using(answer(201, PLACED), dialing=Dialing(detect_machines=True)) as twilio:
+            with pytest.raises(InvalidRequest, match="machine"):
+                await twilio.carrier.dial(request(dtmf_sequence="1"))
+        assert twilio.api.sent == []
 
     run(case)
 

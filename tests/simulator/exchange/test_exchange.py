@@ -42,6 +42,10 @@ class VillageExchange(Exchange[Line]):
         self.stream_url = ""
         self.rung = asyncio.Event()
 
+    @property
+    def account(self) -> dict[str, str]:
+        return {}
+
     async def handle(self, request: HttpRequest) -> HttpResponse:
         if request.path == "/bug":
             raise KeyError("a bug")

@@ -182,12 +182,13 @@ class TwilioCarrier:
         if dialing.max_duration_s is not None:
             parameters["time_limit"] = dialing.max_duration_s
         if request.dtmf_sequence:
-            parameters["send_digits"] = _digits_on_answer(request)
             if dialing.detect_machines:
-                logger.warning(
-                    "Twilio detects no machines on calls that keys are sent on",
-                    extra={"call_id": request.call_id},
+                raise InvalidRequest(
+                    "Twilio detects no machines on calls that it sends keys on when they are "
+                    "answered: send them later, or set twilio.detectMachines to false",
+                    call_id=request.call_id,
                 )
+            parameters["send_digits"] = _digits_on_answer(request)
         elif dialing.detect_machines:
             parameters["machine_detection"] = "Enable"
             # Otherwise the callee would hear nothing until the verdict.

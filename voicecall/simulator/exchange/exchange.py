@@ -114,6 +114,11 @@ class Exchange(ABC, Generic[LineT]):
 
     # --- for each carrier to say ---------------------------------------------------------------
 
+    @property
+    @abstractmethod
+    def account(self) -> dict[str, str]:
+        """The carrier's section of a configuration that leads a server here, once started."""
+
     @abstractmethod
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Answer a REST request."""

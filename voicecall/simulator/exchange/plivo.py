@@ -122,6 +122,15 @@ class PlivoExchange(Exchange[PlivoLine]):
             queue_s=queue_s,
         )
 
+    @property
+    def account(self) -> dict[str, str]:
+        """The section `plivo` of a configuration that leads a server here, once started."""
+        return {
+            "authId": self.auth_id,
+            "authToken": self.auth_token,
+            "apiBaseUrl": self.base_url,
+        }
+
     async def call_in(
         self, from_number: str, to_number: str, webhook_url: str, *, hangup_url: str | None = None
     ) -> PlivoLine:

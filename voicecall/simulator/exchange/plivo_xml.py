@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
-from xml.etree import ElementTree
 
 from voicecall.errors import CodecError
 from voicecall.ports import ULAW_8K, AudioFormat
+from voicecall.simulator.exchange.xml import Attributes, Unreadable, content, response
 from voicecall.simulator.wire.plivo import CONTENT_TYPES
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ _LANGUAGES = frozenset(
     }
 )  # fmt: skip
 _MAX_SPEAK_CHARS = 3000
-_MAX_SECONDS = 86_400
 _KEYS = frozenset("0123456789*#")
 _TONES = re.compile(r"[0-9*#wW]+")
 _EXTRA_HEADER = re.compile(r"([A-Za-z0-9]+)=([A-Za-z0-9]+)")
@@ -307,80 +306,45 @@ def read(text: bytes) -> Document:
     if len(text) > MAX_DOCUMENT_OCTETS:
         raise XmlError(f"a document of {len(text)} octets")
     try:
-        parser = ElementTree.XMLParser(target=_Builder())  # noqa: S314  (without a DOCTYPE there are no entities to expand)
-        root = ElementTree.fromstring(text, parser)  # noqa: S314  (as above)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        if isinstance(error, XmlError):
-            raise
-        raise XmlError("no well-formed XML") from error
-    if root.tag != "Response":
-        raise XmlError("the document is not a <Response>")
+        root = response(text)
+    except Unreadable as error:
+        raise XmlError(str(error)) from error
     remarks: list[str] = []
     return Document(tuple(_verb(each, _VERBS, remarks) for each in root), tuple(remarks))
 
 
-class _Builder(ElementTree.TreeBuilder):
-    """Builds a tree without anything that a document could declare for itself."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        del name, pubid, system
-        raise XmlError("a document type is declared")
-
-
-class _Attributes:
-    """An element's attributes, each of which has to be asked for."""
+class _Attributes(Attributes):
+    """An element's attributes."""
 
     def __init__(self, element: Element) -> None:
-        self._name = element.tag
-        self._left = dict(element.attrib)
-
-    def text(self, name: str, default: str = "") -> str:
-        return self._left.pop(name, default)
-
-    def number(self, name: str, default: int, *, low: int = 0, high: int = _MAX_SECONDS) -> int:
-        text = self._left.pop(name, str(default))
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise self.wrong(name)
-        return int(text)
+        super().__init__(element, XmlError)
 
     def optional_number(self, name: str) -> int | None:
-        return self.number(name, 0) if name in self._left else None
+        return self.number(name, 0) if name in self.left else None
 
     def flag(self, name: str, *, default: bool) -> bool:
-        text = self._left.pop(name, str(default)).lower()
+        text = self.left.pop(name, str(default)).lower()
         if text not in {"true", "false"}:
             raise self.wrong(name)
         return text == "true"
 
     def one_of(self, name: str, default: str, allowed: frozenset[str]) -> str:
-        text = self._left.pop(name, default)
+        text = self.left.pop(name, default)
         if text not in allowed:
             raise self.wrong(name)
         return text
 
     def method(self, name: str = "method") -> Method:
-        text = self._left.pop(name, "POST")
+        text = self.left.pop(name, "POST")
         if text not in {"GET", "POST"}:
             raise self.wrong(name)
         return "GET" if text == "GET" else "POST"
 
     def url(self, name: str, *, required: bool = False) -> str:
-        text = self._left.pop(name, "")
+        text = self.left.pop(name, "")
         if (text or required) and not is_http_url(text):
             raise self.wrong(name)
         return text
-
-    def ignored(self, *names: str) -> None:
-        """Take note that these are known, and make no difference here."""
-        for name in names:
-            self._left.pop(name, None)
-
-    def finish(self, remarks: list[str]) -> None:
-        """Remark upon what nobody asked for."""
-        remarks += [f"<{self._name}> has no attribute {name}" for name in self._left]
-
-    def wrong(self, name: str) -> XmlError:
-        return XmlError(f"{name} of <{self._name}> makes no sense")
 
 
 _Reader: TypeAlias = Callable[["Element", _Attributes, "list[str]"], Verb]
@@ -422,7 +386,7 @@ def _verb(element: Element, known: Mapping[str, _Reader], remarks: list[str]) ->
         raise XmlError(f"<{element.tag}> is no element, not here, or not simulated")
     attributes = _Attributes(element)
     verb = reader(element, attributes, remarks)
-    attributes.finish(remarks)
+    remarks += attributes.unasked()
     return verb
 
 
@@ -433,14 +397,14 @@ def _speak(element: Element, attributes: _Attributes, _: list[str]) -> Speak:
             raise attributes.wrong("voice")
         if language not in _LANGUAGES:
             raise attributes.wrong("language")
-    text = _content(element)
+    text = content(element)
     if len(text) > _MAX_SPEAK_CHARS:
         raise XmlError(f"<Speak> has more than {_MAX_SPEAK_CHARS} characters")
     return Speak(text, attributes.number("loop", 1))
 
 
 def _play(element: Element, attributes: _Attributes, _: list[str]) -> Play:
-    url = _content(element)
+    url = content(element)
     if not is_http_url(url):
         raise XmlError("<Play> has no URL to play")
     return Play(url, attributes.number("loop", 1))
@@ -452,7 +416,7 @@ def _wait(_: Element, attributes: _Attributes, __: list[str]) -> Wait:
 
 
 def _dtmf(element: Element, attributes: _Attributes, _: list[str]) -> Dtmf:
-    digits = _content(element)
+    digits = content(element)
     if not is_tones(digits):
         raise XmlError("<DTMF> has no keys, or what is none")
     return Dtmf(digits, attributes.flag("async", default=True))
@@ -487,7 +451,7 @@ def _prompts(element: Element, remarks: list[str]) -> list[Prompt]:
 
 
 def _stream(element: Element, attributes: _Attributes, _: list[str]) -> Stream:
-    url = _content(element)
+    url = content(element)
     if not is_stream_url(url):
         raise XmlError("<Stream> has no URL to stream to")
     if not attributes.flag("bidirectional", default=False):
@@ -513,7 +477,7 @@ def _stream(element: Element, attributes: _Attributes, _: list[str]) -> Stream:
 
 
 def _redirect(element: Element, attributes: _Attributes, _: list[str]) -> Redirect:
-    url = _content(element)
+    url = content(element)
     if not is_http_url(url):
         raise XmlError("<Redirect> has no URL to go to")
     return Redirect(url, attributes.method())
@@ -528,10 +492,6 @@ def _hang_up(_: Element, attributes: _Attributes, __: list[str]) -> Hangup:
         case "rejected":
             return Hangup("rejected", schedule_s)
     return Hangup(None, schedule_s)
-
-
-def _content(element: Element) -> str:
-    return "".join(element.itertext()).strip()
 
 
 _PROMPTS: Mapping[str, _Reader] = {"Speak": _speak, "Play": _play, "Wait": _wait}

@@ -182,6 +182,16 @@ class TelnyxExchange(Exchange[TelnyxCall]):
         )
 
     @property
+    def account(self) -> dict[str, str]:
+        """The section `telnyx` of a configuration that leads a server here, once started."""
+        return {
+            "apiKey": self.api_key,
+            "connectionId": self.connection_id,
+            "publicKey": self.public_key,
+            "apiBaseUrl": self.api_url,
+        }
+
+    @property
     def api_url(self) -> str:
         """Where the REST API is, with its version, as the vendor's package takes it."""
         return f"{self.base_url}/{_VERSION}"

@@ -129,6 +129,15 @@ class TwilioExchange(Exchange[TwilioLine]):
         self._signs_streams = signs_streams
         self._taken_ns: deque[int] = deque(maxlen=requests_per_s)
 
+    @property
+    def account(self) -> dict[str, str]:
+        """The section `twilio` of a configuration that leads a server here, once started."""
+        return {
+            "accountSid": self.account_sid,
+            "authToken": self.auth_token,
+            "apiBaseUrl": self.base_url,
+        }
+
     async def call_in(
         self, from_number: str, to_number: str, webhook_url: str, *, status_url: str | None = None
     ) -> TwilioLine:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
-from xml.etree import ElementTree
 
 from voicecall.errors import CodecError
+from voicecall.simulator.exchange.xml import Attributes, Unreadable, content, response
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -37,7 +37,6 @@ _STREAM_URL = 31923
 _STREAM_QUERY = 31920
 _STREAM_TRACK = 31941
 _INVALID_DIGITS = 13420
-_MAX_PAUSE_S = 3600
 _TRUE = "true"
 
 Method: TypeAlias = Literal["GET", "POST"]
@@ -285,67 +284,36 @@ def read(text: bytes) -> Document:
     if len(text) > MAX_DOCUMENT_OCTETS:
         raise TwimlError(TOO_LARGE, f"a document of {len(text)} octets")
     try:
-        parser = ElementTree.XMLParser(target=_Builder())  # noqa: S314  (without a DOCTYPE there are no entities to expand)
-        root = ElementTree.fromstring(text, parser)  # noqa: S314  (as above)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        if isinstance(error, TwimlError):
-            raise
-        raise TwimlError(UNPARSABLE, "no well-formed XML") from error
-    if root.tag != "Response":
-        raise TwimlError(UNPARSABLE, "the document is not a <Response>")
+        root = response(text)
+    except Unreadable as error:
+        raise TwimlError(UNPARSABLE, str(error)) from error
     remarks: list[Remark] = []
     verbs = tuple(_verb(element, _VERBS, remarks) for element in root)
     return Document(verbs, tuple(remarks))
 
 
-class _Builder(ElementTree.TreeBuilder):
-    """Builds a tree without anything that a document could declare for itself."""
+class _Attributes(Attributes):
+    """An element's attributes; what is wrong with one breaks the schema."""
 
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        del name, pubid, system
-        raise TwimlError(UNPARSABLE, "a document type is declared")
-
-
-class _Attributes:
-    """An element's attributes, each of which has to be asked for."""
+    highest = 3600
 
     def __init__(self, element: Element) -> None:
-        self._verb = element.tag
-        self._left = dict(element.attrib)
-
-    def text(self, name: str, default: str = "") -> str:
-        return self._left.pop(name, default)
+        super().__init__(element, lambda detail: TwimlError(SCHEMA, detail))
 
     def optional(self, name: str) -> str | None:
-        return self._left.pop(name, None)
-
-    def number(self, name: str, default: int, *, low: int = 0, high: int = _MAX_PAUSE_S) -> int:
-        text = self._left.pop(name, str(default))
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise self._wrong(name)
-        return int(text)
+        return self.left.pop(name, None)
 
     def method(self, name: str = "method") -> Method:
-        text = self._left.pop(name, "POST").upper()
+        text = self.left.pop(name, "POST").upper()
         if text == "GET":
             return "GET"
         if text != "POST":
-            raise self._wrong(name)
+            raise self.wrong(name)
         return "POST"
-
-    def ignored(self, *names: str) -> None:
-        """Take note that these are known, and make no difference here."""
-        for name in names:
-            self._left.pop(name, None)
 
     def finish(self, remarks: list[Remark]) -> None:
         """Remark upon what nobody asked for."""
-        remarks += [
-            Remark(SCHEMA, f"<{self._verb}> has no attribute {name}") for name in self._left
-        ]
-
-    def _wrong(self, name: str) -> TwimlError:
-        return TwimlError(SCHEMA, f"{name} of <{self._verb}> makes no sense")
+        remarks += [Remark(SCHEMA, detail) for detail in self.unasked()]
 
 
 _Reader: TypeAlias = Callable[["Element", _Attributes, "list[Remark]"], Verb]
@@ -363,11 +331,11 @@ def _verb(element: Element, known: Mapping[str, _Reader], remarks: list[Remark])
 
 def _say(element: Element, attributes: _Attributes, _: list[Remark]) -> Say:
     attributes.ignored("voice", "language")
-    return Say(_content(element), attributes.number("loop", 1))
+    return Say(content(element), attributes.number("loop", 1))
 
 
 def _play(element: Element, attributes: _Attributes, _: list[Remark]) -> Play:
-    digits, url = attributes.text("digits"), _content(element)
+    digits, url = attributes.text("digits"), content(element)
     attributes.number("loop", 1)
     if not set(digits) <= KEYS | {"w"}:
         raise TwimlError(_INVALID_DIGITS, "digits of <Play> are none")
@@ -462,7 +430,7 @@ def _parameter(element: Element, remarks: list[Remark]) -> tuple[str, str]:
 
 
 def _redirect(element: Element, attributes: _Attributes, _: list[Remark]) -> Redirect:
-    return Redirect(_content(element), attributes.method())
+    return Redirect(content(element), attributes.method())
 
 
 def _hang_up(_: Element, __: _Attributes, ___: list[Remark]) -> Hangup:
@@ -474,10 +442,6 @@ def _reject(_: Element, attributes: _Attributes, __: list[Remark]) -> Reject:
     if reason not in {"busy", "rejected"}:
         raise TwimlError(SCHEMA, "reason of <Reject> makes no sense")
     return Reject("busy" if reason == "busy" else "rejected")
-
-
-def _content(element: Element) -> str:
-    return "".join(element.itertext()).strip()
 
 
 _PROMPTS: Mapping[str, _Reader] = {"Say": _say, "Play": _play, "Pause": _pause}
