@@ -68,6 +68,7 @@ class Caller:
         self.clears = 0
         self.closed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._marks: dict[str, asyncio.TimerHandle] = {}
+        self._heard_ms = 0.0
         self._silent_s = 0.0
         self._work = [asyncio.create_task(self._read())]
 
@@ -112,12 +113,16 @@ class Caller:
         await asyncio.sleep(duration_ms / 1000)
         self.sound = SILENCE
 
-    async def hears(self) -> None:
-        """Wait until the bot says something, the stream ends, or a person would speak again."""
-        before = self.played
+    async def hears(self, audio_ms: int = 1) -> None:
+        """Wait until the bot says something, the stream ends, or a person would speak again.
+
+        Args:
+            audio_ms: how much has to be said.
+        """
+        enough = self._heard_ms + audio_ms
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
-                while self.played == before and not self.closed.done():  # noqa: ASYNC110  (either)
+                while self._heard_ms < enough and not self.closed.done():  # noqa: ASYNC110  (either)
                     await asyncio.sleep(FRAME_S)
 
     async def ended(self) -> int:
@@ -151,8 +156,9 @@ class Caller:
         loop = asyncio.get_running_loop()
         if "media" in message:
             self.played += 1
-            octets = len(message["media"]["payload"]) * 3 // 4
-            self._silent_s = max(self._silent_s, loop.time()) + octets / LINE_HZ
+            audio_s = len(message["media"]["payload"]) * 3 // 4 / LINE_HZ
+            self._heard_ms += audio_s * 1000
+            self._silent_s = max(self._silent_s, loop.time()) + audio_s
         elif "mark" in message:
             name = message["mark"]["name"]
             self._marks[name] = loop.call_at(self._silent_s, self._echo, name)

@@ -145,7 +145,8 @@ async def barge_in(site: Site, rng: random.Random) -> str:
             saying = asyncio.create_task(
                 site.carrier.ask("speak", callId=call.call_id, message=LONG_WORDS)
             )
-            await caller.hears()
+            # More than what may be left of the greeting: otherwise this would be the caller's turn.
+            await caller.hears(400)
             await caller.say(500)
             await saying
             caller.send(caller.wire.stop())
