@@ -55,7 +55,6 @@ class Caller:
         socket: to misbehave on.
         wire: makes the carrier's messages.
         sound: the frame that is said over and over.
-        played: messages of audio received.
         clears: clears received.
         closed: done when the connection has ended, with the code of the server's close.
     """
@@ -64,7 +63,6 @@ class Caller:
         self.socket = socket
         self.wire = TwilioWire(StreamIdentity(call_sid, ACCOUNT_SID))
         self.sound = SILENCE
-        self.played = 0
         self.clears = 0
         self.closed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._marks: dict[str, asyncio.TimerHandle] = {}
@@ -155,7 +153,6 @@ class Caller:
     def _take(self, message: dict[str, dict[str, str]]) -> None:
         loop = asyncio.get_running_loop()
         if "media" in message:
-            self.played += 1
             audio_s = len(message["media"]["payload"]) * 3 // 4 / LINE_HZ
             self._heard_ms += audio_s * 1000
             self._silent_s = max(self._silent_s, loop.time()) + audio_s

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from benchmarks.soak.caller import SILENCE, Caller
 from benchmarks.soak.carrier import CallRefused, Carrier, Dialled
 from benchmarks.soak.websocket import (
+    ABNORMAL,
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -119,19 +120,29 @@ def _url(site: Site, call: Dialled, rng: random.Random) -> str:
     return f"{site.fallback_url if rng.random() < 0.2 else site.media_url}/{token}"
 
 
+def _closed(site: Site, url: str, code: int) -> None:
+    """Check the code of a socket that the server has closed in order.
+
+    On the control plane's port it may be missing: granian 2.8 ends the connection right behind its
+    close frame, and what the caller is sending then makes the kernel reset it.
+    """
+    expect(code, 1000, *((ABNORMAL,) if url.startswith(site.fallback_url) else ()))
+
+
 # --- calls --------------------------------------------------------------------------------------
 
 
 async def talk(site: Site, rng: random.Random) -> str:
     """Speak when the bot is silent, until it says goodbye."""
     async with answered(site, "Hi") as call:
-        async with await Caller.open(call, _url(site, call, rng)) as caller:
+        url = _url(site, call, rng)
+        async with await Caller.open(call, url) as caller:
             caller.start()
             while not caller.closed.done():
                 await caller.hears()
                 await asyncio.sleep(0.4)
                 await caller.say(rng.choice((200, 300)))
-            expect(await caller.ended(), 1000)
+            _closed(site, url, await caller.ended())
         return await _over(site, call, "hangup-bot")
 
 
@@ -221,15 +232,16 @@ async def reconnect(site: Site, rng: random.Random) -> str:
             async with await Caller.open(call, _url(site, call, rng)) as caller:
                 caller.start()
                 await caller.hears()
-        async with await Caller.open(call, _url(site, call, rng)) as older:
+        first, second = _url(site, call, rng), _url(site, call, rng)
+        async with await Caller.open(call, first) as older:
             older.start()
             await older.hears()
-            async with await Caller.open(call, _url(site, call, rng)) as newer:
+            async with await Caller.open(call, second) as newer:
                 newer.start()
-                expect(await older.ended(), 1000)
+                _closed(site, first, await older.ended())
                 await newer.say(100)
                 await _hung_up(site, call)
-                expect(await newer.ended(), 1000)
+                _closed(site, second, await newer.ended())
         return await _over(site, call, "completed")
 
 
@@ -247,13 +259,14 @@ async def ring_in_vain(site: Site, rng: random.Random) -> str:
 async def press_keys(site: Site, rng: random.Random) -> str:
     """Press keys, and hang up by RPC in the middle."""
     async with answered(site, "Hi") as call:
-        async with await Caller.open(call, _url(site, call, rng)) as caller:
+        url = _url(site, call, rng)
+        async with await Caller.open(call, url) as caller:
             caller.start()
             for digit in "15*#":
                 caller.send(caller.wire.dtmf(digit))
                 await asyncio.sleep(rng.uniform(0, 0.1))
             await site.carrier.ask("end", callId=call.call_id)
-            expect(await caller.ended(), 1000)
+            _closed(site, url, await caller.ended())
         return await _over(site, call, "hangup-bot")
 
 

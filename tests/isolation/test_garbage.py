@@ -145,6 +145,6 @@ class TestPolicy:
             gc.disable()
             policy.stop()
         pauses_ms = sorted(each.pause_ms for each in told if each.generation == 2)
-        assert len(pauses_ms) > 10
+        assert len(pauses_ms) >= 5
         # Looking at all of them takes 50 ms and more; the typical one looks at the newest alone.
         assert pauses_ms[len(pauses_ms) // 2] < 10

@@ -17,6 +17,7 @@ import numpy as np
 from voicecall.clock import NS_PER_MS, NS_PER_S
 from voicecall.errors import DependencyMissing
 from voicecall.ports import PCM16_8K, SpeechStarted, SpeechStopped
+from voicecall.speech.timeline import Timeline
 
 if TYPE_CHECKING:
     from voicecall.ports import VoiceActivity
@@ -238,6 +239,7 @@ class Endpointer:
         window_ms = PCM16_8K.duration_ms(self._window_octets)
         self._window_ns = round(window_ms * NS_PER_MS)
         self._segmenter = Segmenter(window_ms, rules)
+        self._timeline = Timeline()
         # The windows that make speech certain come after its start, so they are kept as well.
         kept_ms = rules.preroll_ms + rules.min_speech_ms
         self._preroll: deque[bytes] = deque(maxlen=math.ceil(kept_ms / window_ms) + 1)
@@ -246,16 +248,18 @@ class Endpointer:
         self._early_ns = rules.early_ms * NS_PER_MS
         self._early_until_ns: int | None = None
 
-    def push(self, pcm: bytes, end_ns: int) -> list[Endpoint]:
+    def push(self, pcm: bytes, arrived_ns: int) -> list[Endpoint]:
         """Take more audio.
 
         Args:
             pcm: PCM16 at 8 kHz, any length.
-            end_ns: when its last sample was.
+            arrived_ns: when, on the monotonic clock.
 
         Returns:
             What became certain, in order; complete `SpokenAudio` right after its `SpeechStopped`.
         """
+        duration_ns = len(pcm) * NS_PER_S // PCM16_8K.octets_per_second
+        end_ns = self._timeline.date(duration_ns, arrived_ns)
         audio = self._rest + pcm
         found: list[Endpoint] = []
         position = 0
