@@ -77,7 +77,7 @@ $(STAMP)-run: $(STAMP)-venv pyproject.toml
 	touch $@
 
 $(STAMP)-carriers: $(STAMP)-run
-	VOICECALL_NO_EXTENSIONS=1 $(BIN)/python -m pip install -q --no-build-isolation -e '.[local,twilio,telnyx,plivo]'
+	VOICECALL_NO_EXTENSIONS=1 $(BIN)/python -m pip install -q --no-build-isolation -e '.[local,openai,deepgram,elevenlabs,mcp,twilio,telnyx,plivo]'
 	touch $@
 
 $(STAMP)-dev: $(STAMP)-carriers

@@ -159,3 +159,16 @@ def test_pauses_are_counted_by_where_they_were() -> None:
     assert 'voicecall_loop_blocked_seconds_bucket{le="0.1",loop="media"} 0.0' in text
     assert 'voicecall_loop_blocked_seconds_sum{loop="tts"} 2.0' in text
     assert 'voicecall_garbage_collection_seconds_bucket{generation="2",le="0.01"} 1.0' in text
+
+
+def test_each_step_of_an_answer_is_measured_by_itself() -> None:
+    metrics = Metrics()
+    metrics.turn_steps({"finalMs": 500.0, "firstTokenMs": 200.0, "latencyMs": 710.0})
+    metrics.turn_steps({"finalMs": 300.0, "firstAudioMs": 8.0, "firstFrameMs": 2.0})
+    name = "voicecall_turn_step_seconds"
+    assert sample(metrics, f"{name}_sum", step="final") == 0.8
+    assert sample(metrics, f"{name}_count", step="final") == 2
+    assert sample(metrics, f"{name}_count", step="first_token") == 1
+    assert sample(metrics, f"{name}_bucket", step="first_audio", le="0.01") == 1
+    assert sample(metrics, f"{name}_bucket", step="first_frame", le="0.005") == 1
+    assert sample(metrics, f"{name}_count", step="latency") is None

@@ -155,3 +155,12 @@ def test_a_missing_credential_is_named(name: str, key: str) -> None:
 
     with pytest.raises(ConfigError, match=rf"^{name}\.{key}: is required"):
         with_provider(name, case, **{key: None})
+
+
+@pytest.mark.parametrize("name", ACCOUNTS)
+def test_every_carrier_hands_calls_on(name: str) -> None:
+    async def case(made: Provider) -> None:
+        transfer: object = made.transfer
+        assert transfer is made.carrier
+
+    with_provider(name, case)

@@ -88,6 +88,17 @@ def test_a_conversation_is_answered_and_ended_by_the_persona() -> None:
             assert record["metadata"]["turnCount"] == 2
             # 200 ms of silence end a turn here.
             assert 100 < record["metadata"]["lastTurnLatencyMs"] < 1500
+            # How long each step of both answers took is told, and comes to the whole.
+            told = await served.ask("latency", last="1")
+            assert (told["calls"], told["turns"]) == (1, 2)
+            assert told["listenWaitMs"]["count"] == 2
+            assert {step["count"] for step in told["steps"].values()} == {2}
+            for turn in record["metadata"]["turns"]:
+                steps = sum(turn[name] for name in told["steps"])
+                assert steps == pytest.approx(turn["latencyMs"], abs=0.1)
+            metrics = (await served.http.get("/metrics")).text
+            for step in ("final", "first_token", "first_audio", "first_frame"):
+                assert f'voicecall_turn_step_seconds_count{{step="{step}"}} 2.0' in metrics
 
     run(case())
 

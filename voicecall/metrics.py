@@ -32,6 +32,16 @@ INBOUND_LATENCY: Final = "inbound_latency_seconds"
 
 _TURN_BUCKETS_S: Final = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _AUDIO_BUCKETS_S: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
+_STEP_BUCKETS_S: Final = (
+    0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0,
+)  # fmt: skip
+# As a turn's timing names them, and as the label does.
+_STEPS: Final = {
+    "finalMs": "final",
+    "firstTokenMs": "first_token",
+    "firstAudioMs": "first_audio",
+    "firstFrameMs": "first_frame",
+}
 _CLEAR_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 _PAUSE_BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _STORE_BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
@@ -104,6 +114,13 @@ class Metrics:
             "From the end of the caller's speech to the first frame of the answer.",
             _TURN_BUCKETS_S,
         )
+        self._turn_steps = self._histogram(
+            "turn_step_seconds",
+            "The steps of answering the caller, each from the one before: the final transcript "
+            "(from the end of speech), the reply's first token, its first audio, the first frame.",
+            _STEP_BUCKETS_S,
+            "step",
+        )
         self._store_latency = self._histogram(
             "store_latency_seconds", "Storing one change of a call.", _STORE_BUCKETS_S
         )
@@ -149,6 +166,12 @@ class Metrics:
     def turn_answered(self, elapsed_ms: float) -> None:
         """The caller's words got an answer."""
         self._turn_latency.observe(elapsed_ms / 1000)
+
+    def turn_steps(self, timing_ms: Mapping[str, float]) -> None:
+        """The caller's words got an answer, which took so long; see `TurnTiming.to_json`."""
+        for name, step in _STEPS.items():
+            if name in timing_ms:
+                self._turn_steps.labels(step).observe(timing_ms[name] / 1000)
 
     def stored(self, elapsed_ms: float) -> None:
         """A change was stored."""

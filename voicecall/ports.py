@@ -6,7 +6,7 @@ media plane meet carriers, speech engines, stores and each other only through th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from voicecall.call.record import CallRecord, CallState, Mode, Speaker
@@ -129,10 +129,12 @@ class AudioPath(Protocol):
         """Stop playing at once, here and at the carrier; open utterances end as interrupted."""
         ...
 
-    def listen(self, sink: Callable[[bytes], None] | None) -> None:
+    def listen(self, sink: Callable[[bytes], None] | None, *, coded: bool = False) -> None:
         """Hand the caller's audio, in order and with losses concealed, to `sink`.
 
-        Each call of `sink` gets linear PCM16 at the path's rate, usually 20 ms. `None` stops it.
+        Args:
+            sink: gets linear PCM16 at the path's rate, usually 20 ms at a time; None stops it.
+            coded: hand it on as the carrier coded it, which is `audio`, instead.
         """
         ...
 
@@ -305,11 +307,33 @@ class VoiceActivity(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolUse:
+    """One use of a tool, and what came of it.
+
+    Attributes:
+        name: of the tool.
+        arguments: a JSON object, as text.
+        result: what the tool gave, as text for the model.
+    """
+
+    name: str
+    arguments: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """One side's contribution to a conversation, as heard."""
+    """One side's contribution to a conversation, as heard.
+
+    Attributes:
+        speaker: whose.
+        text: the words; empty for the use of a tool.
+        tool: what the bot did instead of speaking.
+    """
 
     speaker: Speaker
     text: str
+    tool: ToolUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,11 +344,15 @@ class ReplyRequest:
         call_id: our id of the call.
         history: earlier turns, oldest first, the caller's newest words last.
         digits: keys pressed since the last reply; then `history` may end with a bot turn.
+        instructions: who the bot is and what it is to do; None leaves it to the responder.
+        call: what tools may know of the call: `direction`, `from`, `to`.
     """
 
     call_id: str
     history: Sequence[Turn]
     digits: str = ""
+    instructions: str | None = None
+    call: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +360,21 @@ class HangUp:
     """Part of a reply: end the call once everything said before it has been heard."""
 
 
-ReplyPart: TypeAlias = str | HangUp
+@dataclass(frozen=True, slots=True)
+class PressKeys:
+    """Part of a reply: send key tones once everything said before it has been heard."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Part of a reply: hand the call to `to` once everything said before it has been heard."""
+
+    to: str
+
+
+ReplyPart: TypeAlias = str | ToolUse | PressKeys | Transfer | HangUp
 
 
 class Responder(Protocol):
@@ -344,6 +386,165 @@ class Responder(Protocol):
 
     async def close(self) -> None:
         """Free the responder."""
+        ...
+
+
+# --- speech to speech ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model is told of it.
+
+    Attributes:
+        name: letters, digits, `_` and `-`; at most 64.
+        description: when to use it, for the model.
+        parameters: a JSON Schema of type object.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """What a speech-to-speech model is told before a conversation.
+
+    Attributes:
+        instructions: who it is and what it is to do.
+        history: of an earlier conversation, or of this one before its connection broke.
+        tools: what it may use.
+    """
+
+    instructions: str
+    history: Sequence[Turn] = ()
+    tools: Sequence[ToolSpec] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudio:
+    """Audio of reply `reply_id`, in the engine's format; comes faster than it is played."""
+
+    reply_id: str
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """More of what reply `reply_id` says."""
+
+    reply_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDone:
+    """No more of reply `reply_id` follows: it is complete, was cut short, or failed.
+
+    Attributes:
+        reply_id: which.
+        interrupted: the caller or `cancel` cut it short.
+        failure: why it could not be made, for the log.
+    """
+
+    reply_id: str
+    interrupted: bool = False
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants a tool used; answered with `SpeechToSpeechStream.tool_result`.
+
+    Attributes:
+        id: of this use.
+        name: of the tool.
+        arguments: a JSON object, as text; not checked.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+SpeechToSpeechEvent: TypeAlias = SttEvent | ReplyAudio | ReplyText | ReplyDone | ToolCall
+
+
+class SpeechToSpeechStream(Protocol):
+    """One call's conversation with a model that listens and speaks by itself.
+
+    Iterating yields events until it is closed or fails. None of the other methods blocks; what
+    they ask for is sent in order.
+    """
+
+    def push(self, audio: bytes) -> None:
+        """Give it more of the caller's audio, in the engine's format.
+
+        When the connection falls behind, the oldest audio is dropped and counted.
+        """
+        ...
+
+    def say(self, text: str) -> None:
+        """Have it say `text`, as literally as the model can, as its next reply."""
+        ...
+
+    def prompt(self, text: str) -> None:
+        """Have it react to `text`, which is something that happened, such as a key pressed."""
+        ...
+
+    def cancel(self) -> None:
+        """Stop the reply that is being made."""
+        ...
+
+    def heard(self, reply_id: str, heard_ms: int) -> None:
+        """A reply that was cut short was played for `heard_ms`: forget what came after."""
+        ...
+
+    def tool_result(self, tool_call_id: str, output: str) -> None:
+        """What a tool gave; the model goes on with it."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[SpeechToSpeechEvent]:
+        """Events in order. Raises `SpeechError` when the conversation cannot go on."""
+        ...
+
+    async def close(self) -> None:
+        """Stop and free everything; iteration ends."""
+        ...
+
+
+class SpeechToSpeech(Protocol):
+    """An engine that converses by itself, shared by all calls."""
+
+    @property
+    def audio(self) -> AudioFormat:
+        """The audio it takes and makes."""
+        ...
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether replies have ends, and are cut and truncated by us when the caller interrupts.
+
+        Otherwise the engine makes one unending reply, silences included, and does all that itself.
+        """
+        ...
+
+    async def prepare(self) -> None:
+        """Load what it needs, so that no call waits for it.
+
+        Raises:
+            DependencyMissing: a package is not installed.
+            SpeechError: it cannot be loaded.
+        """
+        ...
+
+    async def open(self, briefing: Briefing) -> SpeechToSpeechStream:
+        """Begin a conversation. Raises `SpeechError`."""
+        ...
+
+    async def close(self) -> None:
+        """Free the engine."""
         ...
 
 
@@ -407,6 +608,20 @@ class Carrier(Protocol):
 
     async def close(self) -> None:
         """Free connections and end what only this object keeps running."""
+        ...
+
+
+class CarrierTransfer(Protocol):
+    """A carrier that can hand a call on."""
+
+    async def transfer(self, provider_call_id: str, to: str) -> None:
+        """Connect the other side with `to` instead of us; from then on the call is not ours.
+
+        Has a deadline of its own, and is never repeated.
+
+        Raises:
+            CarrierError: it did not, or nobody knows.
+        """
         ...
 
 
@@ -521,6 +736,14 @@ class CallControl(CallSink, Protocol):
 
     async def end(self, call_id: str, reason: CallState = CallState.HANGUP_BOT) -> None:
         """Hang up; a call that is already over is a success."""
+        ...
+
+    async def send_dtmf(self, call_id: str, digits: str) -> None:
+        """Send key tones on the call. Raises `VoicecallError`."""
+        ...
+
+    async def transfer(self, call_id: str, to: str) -> None:
+        """Hand the call to `to`; then it is over for us. Raises `VoicecallError`."""
         ...
 
     def awaits_transcript(self, call_id: str) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from voicecall.clock import Clock
     from voicecall.config.schema import Config
     from voicecall.manager.restore import ConnectMedia
-    from voicecall.ports import Carrier, CarrierVoice, StreamUrls, Webhook
+    from voicecall.ports import Carrier, CarrierTransfer, CarrierVoice, StreamUrls, Webhook
     from voicecall.simulator.callee import Callee
 
 _MARGIN_S: Final = 60
@@ -91,6 +91,7 @@ class Provider:
             where the answer to a webhook does it.
         verify_upgrade: raises `VerificationError` for a media socket's (URL, signature) that is not
             its own; None where upgrades are not signed.
+        transfer: hands calls on; None where it cannot.
         keys_cut_media: whether it can send keys only by cutting a call's media stream.
     """
 
@@ -103,6 +104,7 @@ class Provider:
     recall: Callable[[Mapping[str, Any]], None] = lambda _: None
     pick_up: Callable[[CallRecord], None] | None = None
     verify_upgrade: Callable[[str, str], None] | None = None
+    transfer: CarrierTransfer | None = None
     keys_cut_media: bool = False
 
 
@@ -132,7 +134,9 @@ def _mock(needs: Needs, callee: Callee) -> Provider:
         ring=callee.ring,
         press=callee.press,
     )
-    return Provider(carrier, MockWebhook(needs.clock, needs.urls), TwilioDialect())
+    return Provider(
+        carrier, MockWebhook(needs.clock, needs.urls), TwilioDialect(), transfer=carrier
+    )
 
 
 # Each imports its own modules: what belongs to one vendor is loaded by its customers only.
@@ -175,6 +179,7 @@ def _twilio(needs: Needs) -> Provider:
         TwilioDialect(),
         report_to=report_to,
         voice=carrier,
+        transfer=carrier,
         verify_upgrade=None if config.skip_signature_verification else verifier.verify_upgrade,
         keys_cut_media=True,
     )
@@ -192,6 +197,7 @@ def _telnyx(needs: Needs) -> Provider:
         _secret(account.api_key, "telnyx.apiKey"),
         _given(account.connection_id, "telnyx.connectionId"),
         base_url=account.api_base_url,
+        from_number=config.from_number,
         language=account.language,
         detect_machines=account.detect_machines,
         max_duration_s=_limit_s(config),
@@ -222,6 +228,7 @@ def _telnyx(needs: Needs) -> Provider:
         voice=carrier,
         connect_media=connect_media,
         pick_up=carrier.pick_up,
+        transfer=carrier,
     )
 
 
@@ -270,6 +277,7 @@ def _plivo(needs: Needs) -> Provider:
         report_to=reached_at.set,
         voice=carrier,
         recall=recall,
+        transfer=carrier,
     )
 
 

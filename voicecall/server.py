@@ -157,6 +157,7 @@ class Server:
             urls=urls,
             conversations=self._sessions,
             metrics=self.metrics,
+            transfer=self._provider.transfer,
         )
         self._sessions.attach(self.calls, self.calls.learn_provider_id)
         self._media = MediaServer(
@@ -324,6 +325,7 @@ class Server:
             self.metrics.turn_answered(timing.latency_ms)
         if timing.first_audio_ms is not None:
             self.metrics.first_audio(timing.first_audio_ms)
+        self.metrics.turn_steps(timing.to_json())
 
     def _control_services(self) -> ControlServices:
         config = self._config
@@ -450,6 +452,8 @@ def _call_settings(config: Config, patience: Patience) -> CallSettings:
         dial_timeout_ms=round(patience.dial_s * 1000),
         carrier_timeout_ms=round(patience.request_s * 1000) + CARRIER_MARGIN_MS,
         sip=config.provider == "plivo",
+        # All three can; the mock carrier connects nobody.
+        transfer_sip=config.provider != "mock",
     )
 
 

@@ -182,6 +182,54 @@ def test_turns_are_counted_and_both_waits_are_measured() -> None:
     assert call.metadata["lastTurnLatencyMs"] == 650
 
 
+def test_what_was_measured_of_each_turn_is_kept() -> None:
+    call = record(CallState.ACTIVE)
+    # A greeting answers nobody.
+    machine.apply(call, make(Input.SPEAKING, timestamp=10_000))
+    machine.apply(call, make(Input.SPOKEN, timestamp=11_000, timing={"latencyMs": 5.0}))
+    assert machine.TURNS not in call.metadata
+    machine.apply(call, make(Input.SPEECH, timestamp=13_500))
+    machine.apply(call, make(Input.SPEAKING, timestamp=14_200))
+    before = call.metadata[machine.TURNS]
+    assert before == [{"listenWaitMs": 2_500, "latencyMs": 700}]
+    machine.apply(
+        call, make(Input.SPOKEN, timestamp=15_000, timing={"latencyMs": 650.4, "finalMs": 300.0})
+    )
+    # What follows in the same turn was waited for by nobody.
+    machine.apply(call, make(Input.SPEAKING, timestamp=15_100))
+    machine.apply(call, make(Input.SPOKEN, timestamp=16_000, timing={"firstFrameMs": 1.0}))
+    machine.apply(call, make(Input.SPEECH, timestamp=17_000))
+    assert call.metadata[machine.TURNS] == [
+        {"listenWaitMs": 2_500, "latencyMs": 650.4, "finalMs": 300.0},
+        {"listenWaitMs": 1_000},
+    ]
+    # Whoever stores an earlier state has its own.
+    assert before == [{"listenWaitMs": 2_500, "latencyMs": 700}]
+
+
+def test_the_measurements_of_the_latest_turns_are_kept() -> None:
+    call = record(CallState.LISTENING)
+    for number in range(machine.MAX_TURNS + 20):
+        machine.apply(call, make(Input.SPEECH, timestamp=number * 1000))
+        machine.apply(call, make(Input.SPEAKING, timestamp=number * 1000 + number))
+        machine.apply(call, make(Input.SPOKEN, timestamp=number * 1000 + 500))
+    turns = call.metadata[machine.TURNS]
+    assert [turn["latencyMs"] for turn in turns] == list(range(20, machine.MAX_TURNS + 20))
+
+
+def test_a_call_that_was_handed_on_says_to_whom() -> None:
+    call = record(CallState.LISTENING)
+    ended = make(Input.ENDED, reason=CallState.COMPLETED, transferred_to="+15550000009")
+    applied = machine.apply(call, ended)
+    assert call.metadata["transferredTo"] == "+15550000009"
+    assert applied.change is not None
+    assert applied.change["transferredTo"] == "+15550000009"
+    other = record(CallState.LISTENING)
+    change = machine.apply(other, make(Input.ENDED)).change
+    assert change is not None
+    assert "transferredTo" not in change | other.metadata
+
+
 def test_an_event_that_comes_late_still_teaches_the_carriers_id() -> None:
     call = record(CallState.ANSWERED)
     applied = machine.apply(call, make(Input.RINGING, provider_call_id="CA1"))

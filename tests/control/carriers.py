@@ -170,6 +170,12 @@ class Desk:
     def connect(self, record: CallRecord) -> None:
         del record
 
+    def far_end_joined(self, provider_call_id: str) -> None:
+        del provider_call_id
+
+    def far_end_left(self, provider_call_id: str) -> None:
+        del provider_call_id
+
     def spoken(self, provider_call_id: str, event_id: str, *, completed: bool) -> None:
         del provider_call_id, event_id, completed
 

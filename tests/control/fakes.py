@@ -121,6 +121,9 @@ class FakeCalls:
     async def send_dtmf(self, call_id: str, digits: str) -> None:
         self.asked.append(("dtmf", self._known(call_id).call_id, digits))
 
+    async def transfer(self, call_id: str, to: str) -> None:
+        self.asked.append(("transfer", self._known(call_id).call_id, to))
+
     async def end(self, call_id: str) -> None:
         self.asked.append(("end", self._known(call_id).call_id))
 
@@ -133,6 +136,10 @@ class FakeCalls:
 
     def live(self) -> Sequence[CallRecord]:
         return [call for call in self.records.values() if not call.state.terminal]
+
+    async def recent(self, limit: int) -> Sequence[CallRecord]:
+        self.asked.append(("recent", str(limit)))
+        return list(self.records.values())[-limit:]
 
     async def apply(self, event: CallEvent) -> None:
         if self.applying is not None:

@@ -38,6 +38,13 @@ def known() -> FakeCalls:
         ("continue.result", {}, "operationId required"),
         ("speak", {"callId": " ", "message": "hello"}, "callId and message required"),
         ("dtmf", {"callId": "c-1"}, "callId and digits required"),
+        ("transfer", {"callId": "c-1"}, "callId and to required"),
+        ("latency", {"last": 0}, "last must be a number of calls, 1 to 1000"),
+        ("latency", {"last": "all"}, "last must be a number of calls, 1 to 1000"),
+        ("latency", {"last": 1001}, "last must be a number of calls, 1 to 1000"),
+        ("latency", {"last": "9" * 5000}, "last must be a number of calls, 1 to 1000"),
+        ("latency", {"last": True}, "last must be a string"),
+        ("latency", {"last": 1.5}, "last must be a string"),
         ("end", {}, "callId required"),
         ("end", {"callId": None}, "callId required"),
         ("end", {"callId": 7}, "callId must be a string"),
@@ -78,6 +85,12 @@ def test_start_needs_no_message() -> None:
         ("continue.start", {"message": "Hi"}, {"operationId": "op-1"}, ("start_ask", "c-1", "Hi")),
         ("speak", {"message": "Hi"}, {"success": True}, ("speak", "c-1", "Hi")),
         ("dtmf", {"digits": "12#"}, {"success": True}, ("dtmf", "c-1", "12#")),
+        (
+            "transfer",
+            {"to": "+15550009999"},
+            {"success": True},
+            ("transfer", "c-1", "+15550009999"),
+        ),
         ("end", {}, {"success": True}, ("end", "c-1")),
     ],
 )
@@ -114,3 +127,15 @@ def test_status_finds_one_call_or_lists_the_live_ones() -> None:
             "call": calls.records["c-2"].to_json(),
         }
     assert [entry["callId"] for entry in call(calls, "status")["calls"]] == ["c-1"]
+
+
+@pytest.mark.parametrize(
+    ("params", "asked"), [({}, "200"), ({"last": 3}, "3"), ({"last": "7"}, "7")]
+)
+def test_latencies_are_those_of_the_last_calls(params: dict[str, object], asked: str) -> None:
+    calls = known()
+    calls.add(record("c-2", metadata={"turns": [{"latencyMs": 640.0}]}))
+    told = call(calls, "latency", **params)
+    assert calls.asked == [("recent", asked)]
+    assert (told["calls"], told["turns"]) == (2, 1)
+    assert told["turnLatencyMs"]["p50"] == 640.0

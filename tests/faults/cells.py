@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # The slowest end is that of a call which the carrier has to be asked twice to hang up.
 _ENDS_WITHIN_S = 10.0
 
+DESK = "+15550000003"
+
 # What the carrier was told to do, by us or by what it was answered, looks the same to the callee.
 _WHO: Mapping[Ending | None, str] = {
     None: "nobody hung up",
@@ -119,4 +121,7 @@ async def _call(held: Site, row: Row) -> Refusal | None:
     if refusal is None and row.ended_here:
         record = await held.answered()
         refusal = await held.ask("end", callId=record.call_id)
+    if refusal is None and row.handed_on:
+        record = await held.talking()
+        refusal = await held.ask("transfer", callId=record.call_id, to=DESK)
     return refusal

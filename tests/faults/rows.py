@@ -38,6 +38,7 @@ class Row:
         party: who is called.
         ended_here: whether the client ends the call once it is answered; the callee does otherwise,
             if anybody.
+        handed_on: whether the client has it connected with somebody else once it is answered.
         patience: how long the carrier may take to answer.
         settings: further ones of the server.
     """
@@ -47,6 +48,7 @@ class Row:
     fault: Fault
     party: Callable[[], Party]
     ended_here: bool = False
+    handed_on: bool = False
     patience: Patience | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -96,6 +98,16 @@ _LAST: Mapping[CarrierName, Place] = {
     "telnyx": "webhook:call.hangup",
     "plivo": "webhook:hangup",
 }
+_TRANSFER: Mapping[CarrierName, Place] = {
+    "twilio": "transfer",
+    "telnyx": "transfer",
+    "plivo": "update",
+}
+_WHOM: Mapping[CarrierName, Place] = {
+    "twilio": None,
+    "telnyx": None,
+    "plivo": "webhook:transfer",
+}
 _ALL = "webhook:*"
 _NO_MEDIA = {"streaming": {"enabled": False}, "maxDurationSeconds": 2}
 
@@ -117,6 +129,31 @@ ROWS: Final[Sequence[Row]] = (
     Row("dial: HTTP 429", "dial", Fault("status", status=429), _rings_on),
     Row("hang-up: HTTP 500", "hang-up", Fault("status"), _stays, ended_here=True),
     Row("hang-up: no answer", "hang-up", Fault("hang"), _stays, ended_here=True, patience=_SHORT),
+    Row("transfer: HTTP 500", _TRANSFER, Fault("status"), _talks, handed_on=True),
+    Row(
+        "transfer: done, then HTTP 500",
+        _TRANSFER,
+        Fault("status-after"),
+        _talks_long,
+        handed_on=True,
+    ),
+    Row(
+        "transfer: no answer",
+        _TRANSFER,
+        Fault("hang"),
+        _talks_long,
+        handed_on=True,
+        patience=_SHORT,
+    ),
+    Row(
+        "transfer: done, no answer",
+        _TRANSFER,
+        Fault("hang-after"),
+        _talks_long,
+        handed_on=True,
+        patience=_SHORT,
+    ),
+    Row("transfer: webhook lost: to whom?", _WHOM, Fault("lose"), _talks, handed_on=True),
     Row("webhooks: each twice", _ALL, Fault("repeat", times=None), _talks),
     Row(
         "webhooks: each overtaken by the next",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import httpx
 
 from tests.hosting import CALLEE, PERSONA, TOKEN, until
+from voicecall.call.record import CallState
 from voicecall.clock import SystemClock
 from voicecall.config.schema import Config
 from voicecall.server import Server
@@ -35,6 +36,7 @@ CARRIERS: Final[tuple[CarrierName, ...]] = ("twilio", "telnyx", "plivo")
 
 _OURS = "+15550000001"
 _GREETING = "Hello."
+_TALKING = frozenset({CallState.ACTIVE, CallState.SPEAKING, CallState.LISTENING})
 # Below the ports that systems give to those who ask for any.
 _FIRST_PORT, _PORTS = 20_000, 10_000
 _ports = itertools.count(os.getpid() * 200)
@@ -96,6 +98,12 @@ class Site:
         calls = self.server.calls
         await until(lambda: any(record.answered_at for record in calls.live()))
         return await self.record()
+
+    async def talking(self) -> CallRecord:
+        """Wait until both sides can hear each other."""
+        record = await self.answered()
+        await until(lambda: record.state in _TALKING)
+        return record
 
     async def ended(self, within_s: float) -> None:
         """Wait until the call is over for everybody and all was told, or for `within_s` seconds."""

@@ -44,6 +44,7 @@ HORIZON_S = 300.0
 
 Dialled = Literal["placed", "lost", "refused", "broken", "silent"]
 HungUp = Literal["done", "flaky", "refused", "silent"]
+HandedOn = Literal["done", "refused", "silent"]
 
 FACTS: Mapping[str, tuple[type[CallEvent], dict[str, Any]]] = {
     "initiated": (CallInitiated, {}),
@@ -68,7 +69,9 @@ FACTS: Mapping[str, tuple[type[CallEvent], dict[str, Any]]] = {
 ENDS = frozenset(name for name, (kind, _) in FACTS.items() if kind is CallEnded)
 PROVES_ANSWER = frozenset({"answered", "active", "speech", "dtmf"})
 
-Wish = Literal["end", "speak", "ask", "press", "stream"]
+DESK = "+15550000009"
+
+Wish = Literal["end", "speak", "ask", "press", "stream", "transfer", "media lost"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ class Course:
         dial_ms: until it answers.
         hung_up: how it takes a hang-up.
         hang_up_ms: until it answers that.
+        handed_on: how it takes a transfer.
+        transfer_ms: until it answers that.
         arrivals: of webhooks.
         wishes: of whoever uses the call.
         store_ms: how long the store takes for each change.
@@ -117,6 +122,8 @@ class Course:
     dial_ms: int = 100
     hung_up: HungUp = "done"
     hang_up_ms: int = 100
+    handed_on: HandedOn = "done"
+    transfer_ms: int = 100
     arrivals: tuple[Delivery, ...] = ()
     wishes: tuple[Asked, ...] = ()
     store_ms: int = 0
@@ -130,6 +137,7 @@ class CourseCarrier:
     Attributes:
         dials: what it was asked to place.
         asked: the calls it was asked to hang up, as often as it was.
+        handed_on: the calls it has handed on.
         asked_to_dial: set with the first dial.
     """
 
@@ -139,6 +147,7 @@ class CourseCarrier:
         self._course = course
         self.dials: list[DialRequest] = []
         self.asked: list[str] = []
+        self.handed_on: list[str] = []
         self.answered = False
         self.asked_to_dial = asyncio.Event()
 
@@ -169,6 +178,15 @@ class CourseCarrier:
 
     async def send_dtmf(self, provider_call_id: str, digits: str) -> None:
         del provider_call_id, digits
+
+    async def transfer(self, provider_call_id: str, to: str) -> None:
+        assert to == DESK
+        if self._course.handed_on == "silent":
+            await asyncio.Event().wait()
+        await asyncio.sleep(self._course.transfer_ms / 1000)
+        if self._course.handed_on == "refused":
+            raise CarrierError("not now", status=400)
+        self.handed_on.append(provider_call_id)
 
     async def status(self, provider_call_id: str) -> CarrierStatus:
         del provider_call_id
@@ -269,6 +287,7 @@ async def take(course: Course, inner: CallStore | None = None) -> Outcome:
         clock=loop(),
         urls=FakeUrls(),
         conversations=conversations,
+        transfer=carrier,
     )
     outcome = Outcome(manager, carrier, conversations)
     feed = manager.subscribe()
@@ -353,5 +372,9 @@ class _Happening:
                     await self._manager.ask(call_id, "How are you?")
                 case "press":
                     await self._manager.send_dtmf(call_id, "1")
+                case "transfer":
+                    await self._manager.transfer(call_id, DESK)
+                case "media lost":
+                    await self._manager.end(call_id, CallState.HANGUP_USER)
                 case "stream":
                     self._manager.learn_provider_id(call_id, NAME)

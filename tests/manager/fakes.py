@@ -32,6 +32,10 @@ class FakeCarrier:
         self.dials: list[DialRequest] = []
         self.hung_up: list[str] = []
         self.keys: list[tuple[str, str]] = []
+        self.handed_on: list[tuple[str, str]] = []
+        self.transfer_error: Exception | None = None
+        self.transfer_gate = asyncio.Event()
+        self.transfer_gate.set()
         self.dial_error: Exception | None = None
         self.hang_up_error: Exception | None = None
         self.dial_gate = asyncio.Event()
@@ -55,6 +59,12 @@ class FakeCarrier:
 
     async def send_dtmf(self, provider_call_id: str, digits: str) -> None:
         self.keys.append((provider_call_id, digits))
+
+    async def transfer(self, provider_call_id: str, to: str) -> None:
+        self.handed_on.append((provider_call_id, to))
+        await self.transfer_gate.wait()
+        if self.transfer_error is not None:
+            raise self.transfer_error
 
     async def status(self, provider_call_id: str) -> CarrierStatus:
         return CarrierStatus(alive=provider_call_id not in self.hung_up)
@@ -156,6 +166,7 @@ class World:
             clock=self.clock,
             urls=self.urls,
             conversations=self.conversations,
+            transfer=self.carrier,
         )
 
     async def dialled(self, **asked: Any) -> CallRecord:
@@ -210,6 +221,7 @@ def run(case: Callable[[World], Coroutine[Any, Any, None]], **settings: Any) -> 
         finally:
             world.carrier.dial_gate.set()
             world.carrier.hang_up_gate.set()
+            world.carrier.transfer_gate.set()
             await world.manager.close(within_s=1)
         assert world.manager.live_count == 0
         assert world.manager.live() == []

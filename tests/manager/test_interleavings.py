@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -18,10 +18,12 @@ from tests.manager.course import (
     Course,
     Delivery,
     Outcome,
+    Wish,
     take,
 )
 from tests.manager.virtual_time import loop, run
 from voicecall.call.events import CallEnded
+from voicecall.call.machine import TRANSFERRED_TO
 from voicecall.call.record import LIVE_STATES, CallState, Direction
 from voicecall.store.sqlite import SqliteCallStore
 
@@ -65,6 +67,8 @@ def courses(draw: st.DrawFn, direction: Direction) -> Course:
         dial_ms=draw(st.one_of(MOMENTS_MS.filter(lambda ms: ms <= 20_000), st.just(100))),
         hung_up=draw(st.sampled_from(("done", "flaky", "refused", "silent"))),
         hang_up_ms=draw(st.sampled_from((0, 100, 9_000))),
+        handed_on=draw(st.sampled_from(("done", "done", "refused", "silent"))),
+        transfer_ms=draw(st.sampled_from((0, 100, 9_000))),
         arrivals=(
             *arrivals,
             *(Delivery(draw(MOMENTS_MS), d.fact, d.named, d.ours) for d in repeated),
@@ -75,7 +79,7 @@ def courses(draw: st.DrawFn, direction: Direction) -> Course:
                     st.builds(
                         Asked,
                         at_ms=MOMENTS_MS,
-                        wish=st.sampled_from(("end", "speak", "ask", "press", "stream")),
+                        wish=st.sampled_from(get_args(Wish)),
                     ),
                     max_size=3,
                 )
@@ -102,13 +106,22 @@ def possible_reasons(course: Course, outcome: Outcome, *, answered: bool) -> set
         possible.add(CallState.ERROR)
     if any(asked.wish == "end" for asked in course.wishes):
         possible.add(CallState.HANGUP_BOT)
+    if any(asked.wish == "media lost" for asked in course.wishes):
+        possible.add(CallState.HANGUP_USER)
+    if outcome.carrier.handed_on:
+        possible.add(CallState.COMPLETED)
     if outcome.failed is not None:
         possible.add(CallState.FAILED)
     return possible
 
 
 def has_to_be_hung_up(course: Course, outcome: Outcome) -> bool:
-    """Whether the carrier still holds a call that we know the name of, and did not say its end."""
+    """Whether the carrier still holds a call of ours that we know the name of.
+
+    It did not say its end, and we have not had it handed on.
+    """
+    if outcome.record is not None and TRANSFERRED_TO in outcome.record.metadata:
+        return False
     facts = [arrival for arrival in course.arrivals if arrival.named]
     placed = course.direction is Direction.INBOUND or bool(
         outcome.carrier.dials and course.dialled != "refused"
@@ -128,6 +141,10 @@ def check_record(course: Course, outcome: Outcome, record: CallRecord) -> None:
     assert in_order(record)
     assert record.provider_call_id in {None, NAME}
     assert outcome.stored == record.to_json()
+    if TRANSFERRED_TO in record.metadata:
+        assert record.end_reason is CallState.COMPLETED
+        assert outcome.carrier.handed_on
+        assert outcome.carrier.asked == []
     # Forwards only, but for the two that alternate; and nothing after the end.
     ended = next(n for n, state in enumerate(states) if state.terminal)
     assert set(states[ended:]) == {record.state}
@@ -178,6 +195,23 @@ def test_a_name_learned_while_the_end_waits_to_be_stored_is_hung_up() -> None:
         assert outcome.carrier.asked == [NAME]
         assert outcome.record is not None
         assert outcome.record.end_reason is CallState.HANGUP_BOT
+
+    run(case())
+
+
+def test_a_call_that_is_handed_on_before_its_dial_is_answered_is_not_hung_up() -> None:
+    course = Course(
+        dial_ms=10_000,
+        arrivals=(Delivery(50, "answered"),),
+        wishes=(Asked(100, "transfer"),),
+    )
+
+    async def case() -> None:
+        outcome = await take(course)
+        check(course, outcome)
+        assert outcome.carrier.handed_on == [NAME]
+        assert outcome.record is not None
+        assert outcome.record.end_reason is CallState.COMPLETED
 
     run(case())
 

@@ -20,8 +20,10 @@ from voicecall.call.record import CallState, Direction
 from voicecall.errors import (
     CallHasEnded,
     CapacityReached,
+    CarrierError,
     InvalidRequest,
     NotConnected,
+    StoreError,
     TranscriptTimeout,
     TurnPending,
     UnknownCall,
@@ -586,5 +588,240 @@ def test_the_carriers_id_can_be_learned_from_the_media_and_not_contradicted() ->
         await world.tell(CallAnswered, record, provider_call_id="CA9")
         assert record.state is CallState.INITIATED
         assert world.manager.ignored["two ids"] == 1
+
+    run(case)
+
+
+# --- handing calls on ------------------------------------------------------------------------
+
+DESK = "+15550000007"
+
+
+def test_a_call_that_was_handed_on_is_over_here_and_not_hung_up() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        changes = world.manager.subscribe()
+        await world.manager.transfer(record.call_id, DESK)
+        assert world.carrier.handed_on == [("CA1", DESK)]
+        assert (record.state, record.end_reason) == (CallState.COMPLETED, CallState.COMPLETED)
+        assert record.metadata["transferredTo"] == DESK
+        assert world.manager.live_count == 0
+        await world.until_idle()
+        assert world.conversations.opened[0].closed
+        # What carriers and media say of it afterwards is nobody's business here.
+        await world.tell(CallEnded, record, reason=CallState.HANGUP_USER)
+        await world.manager.end(record.call_id, CallState.HANGUP_USER)
+        assert record.end_reason is CallState.COMPLETED
+        assert world.carrier.hung_up == []
+        change = await anext(changes)
+        assert (change["type"], change["transferredTo"]) == ("call.ended", DESK)
+        stored = await world.store.get(record.call_id)
+        assert stored == record.to_json()
+
+    run(case)
+
+
+@pytest.mark.parametrize(
+    "error", [CarrierError("no", status=500), CarrierError("lost"), RuntimeError("a bug")]
+)
+def test_a_call_that_the_carrier_does_not_hand_on_goes_on(error: Exception) -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.carrier.transfer_error = error
+        with pytest.raises(type(error)):
+            await world.manager.transfer(record.call_id, DESK)
+        assert not record.state.terminal
+        assert "transferredTo" not in record.metadata
+        await world.manager.speak(record.call_id, "I am still here.")
+        world.carrier.transfer_error = None
+        await world.manager.transfer(record.call_id, DESK)
+        assert len(world.carrier.handed_on) == 2
+        assert world.carrier.hung_up == []
+
+    run(case)
+
+
+def test_a_carrier_that_does_not_say_whether_it_did_is_not_asked_again() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.carrier.transfer_gate.clear()
+        with pytest.raises(CarrierError, match="in time") as failed:
+            await world.manager.transfer(record.call_id, DESK)
+        assert not failed.value.retryable
+        assert not record.state.terminal
+        assert len(world.carrier.handed_on) == 1
+
+    run(case, carrier_timeout_ms=20)
+
+
+def test_a_second_transfer_while_one_is_under_way_is_refused() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.carrier.transfer_gate.clear()
+        first = asyncio.create_task(world.manager.transfer(record.call_id, DESK))
+        await until(lambda: world.carrier.handed_on)
+        with pytest.raises(InvalidRequest, match="already"):
+            await world.manager.transfer(record.call_id, CALLEE)
+        world.carrier.transfer_gate.set()
+        await first
+        assert record.metadata["transferredTo"] == DESK
+        with pytest.raises(CallHasEnded):
+            await world.manager.transfer(record.call_id, CALLEE)
+        assert len(world.carrier.handed_on) == 1
+
+    run(case)
+
+
+def test_who_gives_up_waiting_does_not_stop_a_transfer() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.carrier.transfer_gate.clear()
+        asking = asyncio.create_task(world.manager.transfer(record.call_id, DESK))
+        await until(lambda: world.carrier.handed_on)
+        asking.cancel()
+        world.carrier.transfer_gate.set()
+        await world.until_over(record, CallState.COMPLETED)
+        assert record.metadata["transferredTo"] == DESK
+
+    run(case)
+
+
+def test_only_answered_calls_are_handed_on_and_only_to_somebody() -> None:
+    async def case(world: World) -> None:
+        with pytest.raises(UnknownCall):
+            await world.manager.transfer("nobody", DESK)
+        record = await world.dialled()
+        with pytest.raises(NotConnected):
+            await world.manager.transfer(record.call_id, DESK)
+        await world.tell(CallAnswered, record)
+        for to in ("", "12345", "sip:desk@example.com"):
+            with pytest.raises(InvalidRequest, match=r"E\.164"):
+                await world.manager.transfer(record.call_id, to)
+        await world.manager.end(record.call_id)
+        with pytest.raises(CallHasEnded):
+            await world.manager.transfer(record.call_id, DESK)
+        assert world.carrier.handed_on == []
+
+    run(case)
+
+
+def test_an_address_is_taken_where_the_carrier_connects_it() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        await world.manager.transfer(record.call_id, "sip:desk@example.com")
+        assert record.metadata["transferredTo"] == "sip:desk@example.com"
+
+    run(case, transfer_sip=True)
+
+
+def test_a_carrier_that_cannot_hand_calls_on_is_not_asked_to() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.manager._transfer = None
+        with pytest.raises(InvalidRequest, match="cannot hand calls on"):
+            await world.manager.transfer(record.call_id, DESK)
+        assert not record.state.terminal
+
+    run(case)
+
+
+def test_media_that_end_while_a_call_is_being_handed_on_do_not_end_it_first() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.carrier.transfer_gate.clear()
+        handing = asyncio.create_task(world.manager.transfer(record.call_id, DESK))
+        await until(lambda: world.carrier.handed_on)
+        lost = asyncio.create_task(world.manager.end(record.call_id, CallState.HANGUP_USER))
+        await asyncio.sleep(0)
+        assert not record.state.terminal
+        world.carrier.transfer_gate.set()
+        await asyncio.gather(handing, lost)
+        assert record.end_reason is CallState.COMPLETED
+        assert world.carrier.hung_up == []
+
+    run(case)
+
+
+def test_media_that_end_before_the_carrier_refuses_to_hand_on_end_the_call() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.carrier.transfer_gate.clear()
+        world.carrier.transfer_error = CarrierError("no", status=500)
+        handing = asyncio.create_task(world.manager.transfer(record.call_id, DESK))
+        await until(lambda: world.carrier.handed_on)
+        lost = asyncio.create_task(world.manager.end(record.call_id, CallState.HANGUP_USER))
+        world.carrier.transfer_gate.set()
+        with pytest.raises(CarrierError):
+            await handing
+        await lost
+        assert record.end_reason is CallState.HANGUP_USER
+        assert world.carrier.hung_up == ["CA1"]
+
+    run(case)
+
+
+def test_a_call_is_hung_up_when_somebody_says_so_though_it_is_being_handed_on() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.carrier.transfer_gate.clear()
+        handing = asyncio.create_task(world.manager.transfer(record.call_id, DESK))
+        await until(lambda: world.carrier.handed_on)
+        await world.manager.end(record.call_id)
+        assert record.end_reason is CallState.HANGUP_BOT
+        assert world.carrier.hung_up == ["CA1"]
+        world.carrier.transfer_gate.set()
+        with pytest.raises(CallHasEnded):
+            await handing
+        assert "transferredTo" not in record.metadata
+
+    run(case)
+
+
+def test_a_call_that_is_being_hung_up_is_not_recorded_as_handed_on() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.carrier.transfer_gate.clear()
+        world.carrier.hang_up_gate.clear()
+        handing = asyncio.create_task(world.manager.transfer(record.call_id, DESK))
+        await until(lambda: world.carrier.handed_on)
+        ending = asyncio.create_task(world.manager.end(record.call_id))
+        await until(lambda: world.carrier.hung_up)
+        world.carrier.transfer_gate.set()
+        with pytest.raises(CallHasEnded):
+            await handing
+        assert not record.state.terminal
+        world.carrier.hang_up_gate.set()
+        await ending
+        assert record.end_reason is CallState.HANGUP_BOT
+        assert "transferredTo" not in record.metadata
+
+    run(case)
+
+
+def test_a_call_that_ends_while_it_is_being_handed_on_is_over() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.carrier.transfer_gate.clear()
+        handing = asyncio.create_task(world.manager.transfer(record.call_id, DESK))
+        await until(lambda: world.carrier.handed_on)
+        await world.tell(CallEnded, record, reason=CallState.HANGUP_USER)
+        world.carrier.transfer_gate.set()
+        with pytest.raises(CallHasEnded):
+            await handing
+        assert record.end_reason is CallState.HANGUP_USER
+
+    run(case)
+
+
+def test_a_call_is_handed_on_though_that_cannot_be_stored_yet() -> None:
+    async def case(world: World) -> None:
+        record = await world.answered()
+        world.store.broken = True
+        with pytest.raises(StoreError):
+            await world.manager.transfer(record.call_id, DESK)
+        assert record.end_reason is CallState.COMPLETED
+        assert world.manager.live_count == 0
+        assert world.carrier.hung_up == []
+        world.store.broken = False
 
     run(case)

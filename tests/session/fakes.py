@@ -94,6 +94,7 @@ class FakePath:
         self.instant = instant
         self.utterances: list[FakeUtterance] = []
         self.sink: Callable[[bytes], None] | None = None
+        self.coded = False
         self.clears = 0
         self.closed = False
         self.room = asyncio.Event()
@@ -108,8 +109,9 @@ class FakePath:
         for utterance in self.utterances:
             utterance.interrupt()
 
-    def listen(self, sink: Callable[[bytes], None] | None) -> None:
+    def listen(self, sink: Callable[[bytes], None] | None, *, coded: bool = False) -> None:
         self.sink = sink
+        self.coded = coded
 
     def close(self) -> None:
         self.closed = True
@@ -130,6 +132,10 @@ class FakeCalls:
     def __init__(self) -> None:
         self.events: list[CallEvent] = []
         self.ended: list[tuple[str, CallState]] = []
+        self.keys: list[tuple[str, str]] = []
+        self.send: Callable[[str], Awaitable[object]] | None = None
+        self.transfers: list[tuple[str, str]] = []
+        self.transfer_error: Exception | None = None
         self.awaited = False
         self.on_end: Callable[[], Awaitable[None]] | None = None
 
@@ -141,6 +147,16 @@ class FakeCalls:
         self.ended.append((call_id, reason))
         if self.on_end is not None:
             await self.on_end()
+
+    async def send_dtmf(self, call_id: str, digits: str) -> None:
+        self.keys.append((call_id, digits))
+        if self.send is not None:
+            await self.send(digits)
+
+    async def transfer(self, call_id: str, to: str) -> None:
+        self.transfers.append((call_id, to))
+        if self.transfer_error is not None:
+            raise self.transfer_error
 
     def awaits_transcript(self, call_id: str) -> bool:
         return self.awaited

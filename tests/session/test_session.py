@@ -30,13 +30,16 @@ from voicecall.call.record import CallState, Speaker
 from voicecall.clock import ManualClock
 from voicecall.dialog.history import History
 from voicecall.dialog.turns import BargeIn
-from voicecall.errors import NotConnected, SpeechError
+from voicecall.errors import CarrierError, NotConnected, SpeechError
 from voicecall.ports import (
     FinalTranscript,
     HangUp,
     PartialTranscript,
+    PressKeys,
     SpeechStarted,
     SpeechStopped,
+    ToolUse,
+    Transfer,
     Turn,
 )
 from voicecall.session.equipment import Equipment, SessionSettings, Surroundings
@@ -45,6 +48,7 @@ from voicecall.session.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from voicecall.errors import VoicecallError
     from voicecall.ports import AudioFormat
     from voicecall.session.timing import TurnTiming
 
@@ -72,6 +76,7 @@ class Call:
     turns: list[TurnTiming] = field(default_factory=list)
     cleared: list[float] = field(default_factory=list)
     ended: list[tuple[str, CallState]] = field(default_factory=list)
+    transfers: list[tuple[str, Callable[[VoicecallError], None]]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     tones: Callable[[str, AudioFormat], Iterable[bytes]] | None = None
 
@@ -86,6 +91,7 @@ class Call:
                 clock=self.clock,
                 convert=Identity,
                 end=lambda call_id, reason: self.ended.append((call_id, reason)),
+                transfer=lambda _, to, failed: self.transfers.append((to, failed)),
                 on_turn=self.turns.append,
                 on_cleared=self.cleared.append,
                 on_closed=self.closed.append,
@@ -400,6 +406,85 @@ def test_a_reply_that_says_nothing_can_end_the_call() -> None:
         call.say("Bye.")
         await until(lambda: call.ended)
         assert not call.path.utterances
+        await call.close()
+
+    run(case())
+
+
+def test_a_reply_sends_keys_after_what_was_said_before_them_and_then_goes_on() -> None:
+    async def case() -> None:
+        responder = FakeResponder(["I press one.", PressKeys("1"), "Done."])
+        call = Call(responder=responder, path=FakePath(instant=False))
+        await call.open()
+        call.say("Press one, please.")
+        await call.playing()
+        assert not call.calls.keys
+        call.path.utterances[0].play(9999)
+        await call.playing(2)
+        assert call.calls.keys == [("call-1", "1")]
+        call.path.utterances[1].play(9999)
+        await call.spoken(2)
+        assert len(call.turns) == 1
+        await call.close()
+
+    run(case())
+
+
+def test_keys_that_are_sounded_here_do_not_wait_for_the_reply_that_asked_for_them() -> None:
+    async def case() -> None:
+        call = Call(responder=FakeResponder([PressKeys("1"), "Done."]), tones=lambda *_: [b"\0\0"])
+        call.calls.send = call.session.press
+        await call.open()
+        call.say("Press one, please.")
+        await call.spoken(1)
+        await call.close()
+
+    run(case())
+
+
+def test_a_reply_can_hand_the_call_on_once_it_was_heard() -> None:
+    async def case() -> None:
+        responder = FakeResponder(["I connect you.", Transfer("+15550000009")])
+        call = Call(responder=responder, path=FakePath(instant=False))
+        await call.open()
+        call.say("A human, please.")
+        await call.playing()
+        assert not call.transfers
+        call.path.utterances[0].play(9999)
+        await until(lambda: call.transfers)
+        assert call.transfers[0][0] == "+15550000009"
+        await call.close()
+
+    run(case())
+
+
+def test_a_transfer_that_fails_is_apologised_for() -> None:
+    async def case() -> None:
+        call = Call(responder=FakeResponder([Transfer("+15550000009")]))
+        await call.open()
+        call.say("A human, please.")
+        await until(lambda: call.transfers)
+        call.transfers[0][1](CarrierError("refused"))
+        (apology,) = await call.spoken(1)
+        assert apology.heard == call.settings.transfer_apology
+        assert call.calls.of(CallErrored)
+        await call.close()
+
+    run(case())
+
+
+def test_tools_that_a_reply_used_are_remembered() -> None:
+    async def case() -> None:
+        use = ToolUse("book", '{"day": 3}', "booked")
+        call = Call(responder=FakeResponder([use, "It is booked."], ["You are welcome."]))
+        await call.open()
+        call.say("Book it.")
+        await call.spoken(1)
+        assert call.history.turns == (
+            Turn(Speaker.USER, "Book it."),
+            Turn(Speaker.BOT, "", use),
+            Turn(Speaker.BOT, "It is booked."),
+        )
         await call.close()
 
     run(case())

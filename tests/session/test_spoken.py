@@ -29,6 +29,9 @@ from voicecall.session.equipment import Equipment, SessionSettings, Surroundings
 from voicecall.session.spoken import PASSAGE_CHARS, SpokenSession
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voicecall.errors import VoicecallError
     from voicecall.session.timing import TurnTiming
 
 pytestmark = pytest.mark.unit
@@ -109,6 +112,7 @@ class Call:
     history: History = field(default_factory=History)
     turns: list[TurnTiming] = field(default_factory=list)
     ended: list[tuple[str, CallState]] = field(default_factory=list)
+    transfers: list[tuple[str, Callable[[VoicecallError], None]]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -124,6 +128,7 @@ class Call:
                 clock=self.clock,
                 convert=Identity,
                 end=lambda call_id, reason: self.ended.append((call_id, reason)),
+                transfer=lambda _, to, failed: self.transfers.append((to, failed)),
                 on_turn=self.turns.append,
                 on_cleared=lambda _: None,
                 on_closed=self.closed.append,

@@ -163,11 +163,13 @@ class CallEnded(CallEvent):
 
     Attributes:
         reason: a terminal state.
+        transferred_to: whom the carrier has connected the other side with instead of us, if so.
     """
 
     type: ClassVar[str] = "call.ended"
 
     reason: CallState
+    transferred_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,6 +125,15 @@ _WORDS = frozenset({Input.SPOKEN, Input.SPEECH})
 ALIAS = "providerAlias"
 """What a record's metadata has the carrier's other name of the call under."""
 
+TRANSFERRED_TO = "transferredTo"
+"""What a record's metadata has under whom the call was handed on to."""
+
+TURNS = "turns"
+"""What a record's metadata has each turn's measurements under, in ms by name, the newest last."""
+
+MAX_TURNS = 100
+"""Of how many turns they are kept."""
+
 NAMED = "call.named"
 """Type of the change by which a call gets the carrier's id from an event that came too late."""
 
@@ -279,6 +288,7 @@ def _note(record: CallRecord, event: CallEvent) -> tuple[Effect, ...]:
             silent_since = notes.pop("callerSilentSince", None)
             if silent_since is not None:
                 notes["lastTurnLatencyMs"] = max(0, event.timestamp - silent_since)
+                _note_turn(notes, {"latencyMs": notes["lastTurnLatencyMs"]})
         case CallSpoken():
             _note_spoken(record, event)
         case CallSpeech():
@@ -287,6 +297,8 @@ def _note(record: CallRecord, event: CallEvent) -> tuple[Effect, ...]:
             return (Pressed(event.digits),)
         case CallErrored():
             notes["lastError"] = event.message
+        case CallEnded(transferred_to=str(to)):
+            notes[TRANSFERRED_TO] = to
         case _:
             pass
     return ()
@@ -298,6 +310,7 @@ def _note_spoken(record: CallRecord, event: CallSpoken) -> None:
     record.metadata["botSilentSince"] = event.timestamp
     if (latency_ms := event.timing.get("latencyMs")) is not None:
         record.metadata["lastTurnLatencyMs"] = round(latency_ms)
+        _note_turn(record.metadata, event.timing)
 
 
 def _note_speech(record: CallRecord, event: CallSpeech) -> tuple[Effect, ...]:
@@ -309,9 +322,19 @@ def _note_speech(record: CallRecord, event: CallSpeech) -> tuple[Effect, ...]:
     # A turn is answered once: the same result cannot complete it again, nor a later one.
     notes.pop("turnToken", None)
     silent_since = notes.pop("botSilentSince", None)
+    waited = {}
     if silent_since is not None:
         notes["lastTurnListenWaitMs"] = max(0, event.timestamp - silent_since)
+        waited["listenWaitMs"] = notes["lastTurnListenWaitMs"]
+    # A turn is the caller's words and what is said to them.
+    notes[TURNS] = [*notes.get(TURNS, [])[1 - MAX_TURNS :], waited]
     return (Heard(event.text),)
+
+
+def _note_turn(notes: dict[str, Any], measured_ms: Mapping[str, float]) -> None:
+    """Add what was measured of the latest turn; before the caller's first words there is none."""
+    if turns := notes.get(TURNS):
+        notes[TURNS] = [*turns[:-1], {**turns[-1], **measured_ms}]
 
 
 def _change(record: CallRecord, event: CallEvent) -> dict[str, Any]:
@@ -350,6 +373,8 @@ def _details(event: CallEvent) -> dict[str, Any]:
             details = {"digits": event.digits}
         case CallEnded():
             details = {"reason": event.reason.value}
+            if event.transferred_to is not None:
+                details[TRANSFERRED_TO] = event.transferred_to
         case CallErrored():
             details = {"message": event.message, "retryable": event.retryable}
         case _:

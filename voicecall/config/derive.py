@@ -27,7 +27,9 @@ INHERITED: Final[Mapping[str, str]] = {
     "tts.elevenlabs.apiKey": "elevenlabs.apiKey",
 }
 
-_NUMBER_VOICE = re.compile(r"numbers\.[^.]*\.tts\.(?P<key>.*)")
+# Sections of a number that say only what differs from the general one.
+_PER_NUMBER = ("bargeIn", "stt", "tts", "realtime", "tools")
+_OF_NUMBER = re.compile(rf"numbers\.[^.]*\.(?P<key>(?:{'|'.join(_PER_NUMBER)})\..*)")
 
 LOCAL_RESPONDER: Final = "scripted/builtin"
 REMOTE_RESPONDER: Final = "openai/gpt-6-luna"
@@ -53,7 +55,7 @@ def derive(settings: Mapping[str, Any]) -> dict[str, Any]:
         inherited = value_at(resolved, source)
         if inherited is not None:
             fill(resolved, path, inherited)
-    _merge_voices_of_numbers(resolved)
+    _merge_sections_of_numbers(resolved)
     return resolved
 
 
@@ -66,18 +68,20 @@ def source_of(path: str, given: Container[str]) -> str:
     """
     if path in given:
         return path
-    if in_number := _NUMBER_VOICE.match(path):
-        path = f"tts.{in_number['key']}"
+    if in_number := _OF_NUMBER.match(path):
+        path = in_number["key"]
     if path not in given and path in INHERITED:
         return INHERITED[path]
     return path
 
 
-def _merge_voices_of_numbers(resolved: dict[str, Any]) -> None:
-    """A number's own `tts` says only what differs from the general one."""
-    numbers, general = resolved.get("numbers"), resolved.get("tts")
-    if not isinstance(numbers, dict) or not isinstance(general, dict):
+def _merge_sections_of_numbers(resolved: dict[str, Any]) -> None:
+    numbers = resolved.get("numbers")
+    if not isinstance(numbers, dict):
         return
     for number in numbers.values():
-        if isinstance(number, dict) and isinstance(number.get("tts"), dict):
-            number["tts"] = deep_merge(general, number["tts"])
+        if isinstance(number, dict):
+            for section in _PER_NUMBER:
+                general = resolved.get(section, {})
+                if isinstance(number.get(section), dict) and isinstance(general, dict):
+                    number[section] = deep_merge(general, number[section])

@@ -33,6 +33,7 @@ DEFAULT_GREETING: Final = "Hello! How can I help you today?"
 WEBHOOK_PATH: Final = "/voice/webhook"
 
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
+_SIP = re.compile(r"sips?:[^\s@]+@[^\s@]+")
 _HOST = re.compile(r"[A-Za-z0-9.-]+|\[?[0-9A-Fa-f:.]+\]?")
 _RESPONDER = re.compile(r"[A-Za-z0-9_-]+/\S.*")
 
@@ -43,6 +44,12 @@ _RESPONDER = re.compile(r"[A-Za-z0-9_-]+/\S.*")
 def _phone_number(value: str) -> str:
     if not _E164.fullmatch(value):
         raise ValueError("must be an E.164 number such as +15550001234")
+    return value
+
+
+def _destination(value: str) -> str:
+    if not (_E164.fullmatch(value) or _SIP.fullmatch(value)):
+        raise ValueError("must be an E.164 number such as +15550001234, or a sip: address")
     return value
 
 
@@ -106,6 +113,11 @@ PhoneNumber: TypeAlias = Annotated[
     str,
     AfterValidator(_phone_number),
     WithJsonSchema({"type": "string", "pattern": rf"^{_E164.pattern}$"}),
+]
+Destination: TypeAlias = Annotated[
+    str,
+    AfterValidator(_destination),
+    WithJsonSchema({"type": "string", "pattern": rf"^({_E164.pattern}|sips?:.+)$"}),
 ]
 Url: TypeAlias = Annotated[
     str, AfterValidator(_url), WithJsonSchema({"type": "string", "format": "uri"})
@@ -276,6 +288,39 @@ class BargeIn(Section):
     min_level_dbfs: Annotated[float, Field(ge=-96, le=0)] = -45
 
 
+# --- what the bot may do -----------------------------------------------------------------------
+
+
+class McpServer(Section):
+    """A server of tools: a `command` that is run here, or the `url` of one that runs elsewhere."""
+
+    command: tuple[Text, ...] = ()
+    url: Url | None = None
+    headers: dict[Text, Secret] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if bool(self.command) == (self.url is not None):
+            raise ValueError("needs either command or url")
+        return self
+
+
+class Tools(Section):
+    """What the language model may do besides speaking.
+
+    `transfer` lists where calls may be handed to; with none they cannot be. A tool that takes
+    longer than `filler_after_ms` is covered by `filler`, and given up after `timeout_ms`.
+    """
+
+    end_call: bool = True
+    send_dtmf: bool = True
+    transfer: dict[Text, Destination] = Field(default_factory=dict)
+    mcp: dict[Text, McpServer] = Field(default_factory=dict)
+    timeout_ms: PositiveMs = 15_000
+    filler_after_ms: PositiveMs = 1200
+    filler: str = "One moment, please."
+
+
 # --- speech and language services --------------------------------------------------------------
 
 
@@ -286,6 +331,18 @@ class OpenAI(Section):
     base_url: Url | None = None
 
 
+class OpenAIAccount(OpenAI):
+    """The account that all OpenAI services share, and how replies are asked for.
+
+    `api` `auto` takes the Responses API of OpenAI itself, and Chat Completions, which everybody
+    has, of any other server.
+    """
+
+    api: Literal["auto", "responses", "chat"] = "auto"
+    reasoning_effort: Text | None = "none"
+    service_tier: Text | None = None
+
+
 class ServiceKey(Section):
     """A service that needs nothing but a key."""
 
@@ -293,10 +350,17 @@ class ServiceKey(Section):
 
 
 class OpenAIStt(OpenAI):
-    """Recognition by OpenAI."""
+    """Recognition by OpenAI.
+
+    `turn_detection` `auto` leaves it to the server where the model can, else it is done here.
+    """
 
     model: Text = "gpt-transcribe"
     language: Text | None = None
+    prompt: Text | None = None
+    keywords: tuple[Text, ...] = ()
+    turn_detection: Literal["auto", "server", "semantic", "local"] = "auto"
+    noise_reduction: Literal["near_field", "far_field", "off"] = "near_field"
 
 
 class DeepgramStt(ServiceKey):
@@ -304,6 +368,7 @@ class DeepgramStt(ServiceKey):
 
     model: Text = "nova-3"
     language: Text | None = None
+    keywords: tuple[Text, ...] = ()
     base_url: Url | None = None
 
 
@@ -331,9 +396,17 @@ class Stt(Section):
     scripted: ScriptedStt = ScriptedStt()
 
 
-class OpenAITts(OpenAI):
-    """Synthesis by OpenAI."""
+VoiceName: TypeAlias = Literal["openai", "elevenlabs", "local", "scripted"]
 
+
+class OpenAITts(OpenAI):
+    """Synthesis by OpenAI.
+
+    `api` `auto` takes `realtime`, which is OpenAI's own, unless there is a `base_url`: compatible
+    servers have `speech`.
+    """
+
+    api: Literal["auto", "realtime", "speech"] = "auto"
     model: Text = "gpt-realtime-2.1-mini"
     voice: Text = "alloy"
     instructions: str | None = None
@@ -355,6 +428,8 @@ class ElevenLabsTts(ServiceKey):
 
     voice_id: Text | None = None
     model_id: Text = "eleven_flash_v2_5"
+    transport: Literal["socket", "http"] = "socket"
+    language: Text | None = None
     base_url: Url | None = None
     voice_settings: VoiceSettings = VoiceSettings()
 
@@ -367,31 +442,51 @@ class LocalTts(Section):
 
 
 class Tts(Section):
-    """Text to speech."""
+    """Text to speech.
 
-    provider: Literal["openai", "elevenlabs", "local", "scripted"] = "local"
+    Where `provider` fails, those of `fallback` speak, in order. What was said before is kept, up to
+    `cache_megabytes`.
+    """
+
+    provider: VoiceName = "local"
+    fallback: tuple[VoiceName, ...] = ()
+    cache_megabytes: Annotated[int, Field(ge=0, le=100_000)] = 16
     openai: OpenAITts = OpenAITts()
     elevenlabs: ElevenLabsTts = ElevenLabsTts()
     local: LocalTts = LocalTts()
 
 
 class Realtime(Section):
-    """Speech-to-speech; uses the key and server of `openai`."""
+    """Speech-to-speech; uses the key and server of `openai`.
+
+    `api` `auto` takes GPT-Live for models whose name begins with `gpt-live`. `local` puts the local
+    engines and `responseModel` behind the same interface. After `idle_timeout_ms` without a word
+    from the caller the model asks whether they are still there; 0 waits for ever.
+    """
 
     enabled: bool = False
-    provider: Literal["openai"] = "openai"
+    provider: Literal["openai", "local"] = "openai"
+    api: Literal["auto", "realtime", "live"] = "auto"
     model: Text = "gpt-realtime-2.1"
     voice: Text = "marin"
+    speed: Annotated[float, Field(ge=0.25, le=1.5)] = 1.0
+    transcription_model: Text = "gpt-transcribe"
+    turn_detection: Literal["server", "semantic"] = "server"
+    idle_timeout_ms: Annotated[int, Field(ge=0, le=30_000)] = 0
     instructions: str | None = None
     # Free-form, so it may hold authorisations for remote tools: kept out of every output.
     tools: Annotated[tuple[dict[str, Any], ...], Field(repr=False)] = ()
 
 
 class NumberSettings(Section):
-    """What is different on one of our numbers; `tts` is merged over the general one."""
+    """What is different on one of our numbers; whole sections are merged over the general ones."""
 
     inbound_greeting: str | None = None
+    barge_in: BargeIn | None = None
+    stt: Stt | None = None
     tts: Tts | None = None
+    realtime: Realtime | None = None
+    tools: Tools | None = None
     response_model: Responder | None = None
     response_system_prompt: str | None = None
     response_timeout_ms: PositiveMs | None = None
@@ -455,12 +550,13 @@ class Config(Section):
     barge_in: BargeIn = BargeIn()
     stt: Stt = Stt()
     tts: Tts = Tts()
-    openai: OpenAI = OpenAI()
+    openai: OpenAIAccount = OpenAIAccount()
     elevenlabs: ServiceKey = ServiceKey()
     deepgram: ServiceKey = ServiceKey()
     response_model: Responder = "scripted/builtin"
     response_system_prompt: str | None = None
     response_timeout_ms: PositiveMs = 30_000
+    tools: Tools = Tools()
     realtime: Realtime = Realtime()
     # A database URL may hold a password.
     store: Annotated[Store | None, Field(repr=False)] = None

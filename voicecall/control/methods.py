@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from voicecall.call.record import Mode
+from voicecall.control.latency import latencies
 from voicecall.control.services import Calls
 from voicecall.errors import InvalidRequest
 
 Params: TypeAlias = Mapping[str, str]
 Action: TypeAlias = Callable[[Calls, Params], Awaitable[Mapping[str, Any]]]
 
-_Name = Literal["message", "to", "mode", "dtmfSequence", "callId", "sid", "digits", "operationId"]
+_Name = Literal[
+    "message", "to", "mode", "dtmfSequence", "callId", "sid", "digits", "operationId", "last"
+]
 _NAMES: tuple[str, ...] = get_args(_Name)
+_COUNTS = frozenset({"last"})
+_DEFAULT_LAST = 200
+_MOST_LAST = 1000
 _MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -23,7 +29,7 @@ class Method:
     """One RPC method.
 
     Attributes:
-        run: what it does; gets trimmed, non-empty strings only.
+        run: what it does; gets trimmed, non-empty strings only, counts in digits.
         required: parameters it cannot do without.
     """
 
@@ -50,6 +56,9 @@ def _trimmed(params: Mapping[str, object]) -> dict[str, str]:
     for name in _NAMES:
         value = params.get(name)
         if value is None:
+            continue
+        if name in _COUNTS and isinstance(value, int) and not isinstance(value, bool):
+            given[name] = str(value)
             continue
         if not isinstance(value, str):
             raise InvalidRequest(f"{name} must be a string")
@@ -102,6 +111,11 @@ async def _dtmf(calls: Calls, params: Params) -> Mapping[str, Any]:
     return {"success": True}
 
 
+async def _transfer(calls: Calls, params: Params) -> Mapping[str, Any]:
+    await calls.transfer(params["callId"], params["to"])
+    return {"success": True}
+
+
 async def _end(calls: Calls, params: Params) -> Mapping[str, Any]:
     await calls.end(params["callId"])
     return {"success": True}
@@ -115,6 +129,17 @@ async def _status(calls: Calls, params: Params) -> Mapping[str, Any]:
     return {"found": False} if record is None else {"found": True, "call": record.to_json()}
 
 
+async def _latency(calls: Calls, params: Params) -> Mapping[str, Any]:
+    return latencies(await calls.recent(_last(params)))
+
+
+def _last(params: Params) -> int:
+    last = params.get("last", str(_DEFAULT_LAST))
+    if not (last.isascii() and last.isdecimal() and 1 <= int(last[:5]) <= _MOST_LAST):
+        raise InvalidRequest(f"last must be a number of calls, 1 to {_MOST_LAST}")
+    return int(last)
+
+
 METHODS: Mapping[str, Method] = {
     "voicecall.initiate": Method(_initiate, ("message",)),
     "voicecall.start": Method(_initiate, ("to",)),
@@ -123,6 +148,8 @@ METHODS: Mapping[str, Method] = {
     "voicecall.continue.result": Method(_continue_result, ("operationId",)),
     "voicecall.speak": Method(_speak, ("callId", "message")),
     "voicecall.dtmf": Method(_dtmf, ("callId", "digits")),
+    "voicecall.transfer": Method(_transfer, ("callId", "to")),
     "voicecall.end": Method(_end, ("callId",)),
     "voicecall.status": Method(_status),
+    "voicecall.latency": Method(_latency),
 }

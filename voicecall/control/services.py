@@ -75,6 +75,10 @@ class Calls(Protocol):
         """Send keys."""
         ...
 
+    async def transfer(self, call_id: str, to: str) -> None:
+        """Hand a call on; then it is over here."""
+        ...
+
     async def end(self, call_id: str) -> None:
         """Hang up; a call that is over is a success."""
         ...
@@ -89,6 +93,10 @@ class Calls(Protocol):
 
     def live(self) -> Sequence[CallRecord]:
         """Calls that have not ended."""
+        ...
+
+    async def recent(self, limit: int) -> Sequence[CallRecord]:
+        """The newest calls, newest first."""
         ...
 
     async def apply(self, event: CallEvent) -> None:

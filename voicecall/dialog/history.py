@@ -12,6 +12,8 @@ from voicecall.ports import Turn
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from voicecall.ports import ToolUse
+
 
 @dataclass(frozen=True, slots=True)
 class SpokenText:
@@ -93,14 +95,22 @@ class History:
             earlier = self._turns.pop()
             self._characters -= len(earlier.text)
             text = f"{earlier.text} {text}"
-        text = text[-self._max_characters :]
-        self._turns.append(Turn(speaker, text))
-        self._characters += len(text)
-        self._forget()
+        self._append(Turn(speaker, text[-self._max_characters :]))
 
-    def _forget(self) -> None:
+    def add_tool(self, use: ToolUse) -> None:
+        """Remember that the bot used a tool, and what came of it."""
+        self._append(Turn(Speaker.BOT, "", use))
+
+    def _append(self, turn: Turn) -> None:
+        self._turns.append(turn)
+        self._characters += _length(turn)
         while len(self._turns) > self._max_turns or self._characters > self._max_characters:
-            self._characters -= len(self._turns.popleft().text)
+            self._characters -= _length(self._turns.popleft())
+
+
+def _length(turn: Turn) -> int:
+    tool = turn.tool
+    return len(turn.text) if tool is None else len(tool.arguments) + len(tool.result)
 
 
 class Memories:

@@ -26,6 +26,7 @@ class LiveCall:
         ending: at work when the call is being ended.
         ending_as: the reason it is being ended for; wins over what the carrier makes of it.
         dial: at work while the carrier is asked to place the call.
+        transfer: at work while the carrier is asked to hand the call on.
         ended: set once the call is over.
     """
 
@@ -37,6 +38,7 @@ class LiveCall:
     ending: asyncio.Task[None] | None = None
     ending_as: CallState | None = None
     dial: asyncio.Task[None] | None = None
+    transfer: asyncio.Task[None] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

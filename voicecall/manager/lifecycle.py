@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from voicecall.call import policy
 from voicecall.call.events import CallActive, CallEnded, CallInitiated
-from voicecall.call.machine import Heard, Pressed, Release, StartMaxDuration, StopRing
+from voicecall.call.machine import (
+    TRANSFERRED_TO,
+    Heard,
+    NoOp,
+    Pressed,
+    Release,
+    StartMaxDuration,
+    StopRing,
+)
 from voicecall.call.record import CallRecord, CallState, Direction, Speaker
 from voicecall.clock import NS_PER_MS, NS_PER_S
-from voicecall.errors import CallHasEnded, CarrierError, StoreError
+from voicecall.errors import CallHasEnded, CarrierError, InvalidRequest, StoreError
 from voicecall.manager.actor import CallActor
 from voicecall.manager.changes import ChangeFeed
 from voicecall.manager.dedupe import SeenKeys
@@ -30,7 +38,14 @@ if TYPE_CHECKING:
     from voicecall.call.machine import Applied, Effect
     from voicecall.clock import Clock
     from voicecall.manager.settings import CallSettings
-    from voicecall.ports import CallStore, Carrier, Conversations, DialRequest, StreamUrls
+    from voicecall.ports import (
+        CallStore,
+        Carrier,
+        CarrierTransfer,
+        Conversations,
+        DialRequest,
+        StreamUrls,
+    )
 
 _log = logging.getLogger("voicecall.manager")
 
@@ -266,7 +281,9 @@ class Lifecycle:
             provider_call_id = await self._carrier.dial(request)
         if not self.index.learn(call, provider_call_id):
             self._count("two ids", call.call_id)
-        if call.record.state.terminal or call.ending is not None:
+        # One that was handed on meanwhile is over only here.
+        over = call.record.state.terminal and TRANSFERRED_TO not in call.record.metadata
+        if over or call.ending is not None:
             _ = self.hang_ups.request(provider_call_id)
         await self.note_provider_id(call, provider_call_id)
 
@@ -385,6 +402,51 @@ class Lifecycle:
         self._reaper_due_ns = None
         if len(self.index):
             self._start_reaper()
+
+    # --- handing on ---------------------------------------------------------------------------
+
+    def handing_on(self, call: LiveCall, carrier: CarrierTransfer, to: str) -> asyncio.Task[None]:
+        """Begin to ask the carrier, once, to connect the other side of the call with `to`.
+
+        Once it has done so the call ends here, and only here: it is not hung up. Should this
+        process die between the two, the call is taken up again at the next start, since to the
+        carrier it is alive, and ends for want of media.
+
+        Returns:
+            the work. It raises CarrierError when the carrier did not do it, and then nothing has
+            changed, CallHasEnded when the call was over first, and StoreError.
+
+        Raises:
+            InvalidRequest: that is going on already.
+        """
+        if call.transfer is not None:
+            raise InvalidRequest("the call is being handed on already", call_id=call.call_id)
+        call.transfer = self.tasks.start(self._hand_on(call, carrier, to), "transfer")
+        return call.transfer
+
+    async def handed_on(self, call: LiveCall) -> None:
+        """Wait until the carrier has said whether it hands the call on, if it was asked to."""
+        if call.transfer is not None:
+            _ = await asyncio.wait({call.transfer})
+
+    async def _hand_on(self, call: LiveCall, carrier: CarrierTransfer, to: str) -> None:
+        try:
+            async with asyncio.timeout(self._settings.carrier_timeout_ms / 1000):
+                await carrier.transfer(call.provider_call_id or "", to)
+            if call.ending is not None:
+                # Somebody wants it hung up, and that was asked for after the transfer.
+                raise CallHasEnded("the call has ended", call_id=call.call_id)
+            ended = CallEnded(**self.stamp(call), reason=CallState.COMPLETED, transferred_to=to)
+            applied = await call.actor.apply(ended, urgent=True)
+        except TimeoutError as error:
+            raise CarrierError(
+                "the carrier did not say in time whether it has handed the call on"
+            ) from error
+        finally:
+            # A task keeps what it raised, and that would keep the call.
+            call.transfer = None
+        if applied.ignored is NoOp.OVER:
+            raise CallHasEnded("the call has ended", call_id=call.call_id)
 
     # --- end ----------------------------------------------------------------------------------
 

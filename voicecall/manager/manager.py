@@ -46,7 +46,14 @@ if TYPE_CHECKING:
     from voicecall.manager.index import LiveCall
     from voicecall.manager.settings import CallSettings
     from voicecall.manager.timers import Timers
-    from voicecall.ports import CallStore, Carrier, Conversation, Conversations, StreamUrls
+    from voicecall.ports import (
+        CallStore,
+        Carrier,
+        CarrierTransfer,
+        Conversation,
+        Conversations,
+        StreamUrls,
+    )
 
 _log = logging.getLogger("voicecall.manager")
 
@@ -71,9 +78,10 @@ class CallManager:
         urls: where carriers connect media; None without media streaming.
         conversations: the speaking side of calls; None for calls nobody speaks on.
         metrics: counts calls.
+        transfer: hands calls on; None where the carrier cannot.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is independent of the others)
         self,
         settings: CallSettings,
         *,
@@ -83,9 +91,11 @@ class CallManager:
         urls: StreamUrls | None = None,
         conversations: Conversations | None = None,
         metrics: CallMetrics | None = None,
+        transfer: CarrierTransfer | None = None,
     ) -> None:
         self._settings = settings
         self._carrier = carrier
+        self._transfer = transfer
         self._store = store
         self._clock = clock
         self._urls = urls
@@ -266,13 +276,35 @@ class CallManager:
         spoken = call.conversation
         if spoken is not None and await _until_end(call, spoken.press(digits)):
             return
-        if call.provider_call_id is None:
-            raise NotConnected("the carrier has not named the call yet", call_id=call.call_id)
         try:
             async with asyncio.timeout(self._settings.carrier_timeout_ms / 1000):
-                await self._carrier.send_dtmf(call.provider_call_id, digits)
+                await self._carrier.send_dtmf(_named(call), digits)
         except TimeoutError as error:
             raise CarrierError("the carrier did not answer in time", retryable=True) from error
+
+    async def transfer(self, call_id: str, to: str) -> None:
+        """Have the carrier connect the other side with `to`; then the call is over for us.
+
+        It ends as completed, with `transferredTo` in its metadata, and is not hung up. If the
+        carrier refuses, it goes on. If this is cancelled, the call is handed on all the same.
+
+        Args:
+            call_id: ours or the carrier's.
+            to: E.164, or a `sip:` address where the carrier takes them.
+
+        Raises:
+            InvalidRequest: `to` is nobody, the carrier cannot hand calls on, or is about to hand on
+                this one.
+            CallError: the call is unknown, over, or not answered.
+            CarrierError: the carrier did not, or nobody knows; it was asked once.
+            StoreError: it was handed on, which could not be stored yet.
+        """
+        policy.check_destination(to, sip=self._settings.transfer_sip)
+        call = self._answered(call_id)
+        if self._transfer is None:
+            raise InvalidRequest("the carrier cannot hand calls on", call_id=call.call_id)
+        _named(call)
+        await asyncio.shield(self._calls.handing_on(call, self._transfer, to))
 
     async def end(self, call_id: str, reason: CallState = CallState.HANGUP_BOT) -> None:
         """Hang up; a call that is over already is a success.
@@ -280,12 +312,19 @@ class CallManager:
         The call is over for us even when the carrier cannot be reached; it is asked again in the
         background. If this is cancelled, the call is ended all the same.
 
+        Args:
+            call_id: ours or the carrier's.
+            reason: why; any but `hangup-bot` is concluded from what can be seen of the call, such
+                as the end of its media, and that may be because the carrier hands it on.
+
         Raises:
             UnknownCall: no call has that id.
             StoreError: the end could not be stored yet.
         """
         call = self._calls.index.live(call_id)
         if call is not None:
+            if reason is not CallState.HANGUP_BOT:
+                await self._calls.handed_on(call)
             await self._finish(call, reason)
         elif await self.lookup(call_id) is None:
             raise UnknownCall("no call has that id", call_id=call_id)
@@ -493,6 +532,13 @@ class CallManager:
             self._metrics.call_refused(reason)
         fields = {"provider_call_id": provider_call_id, "reason": reason}
         _log.info("call refused", extra=fields)
+
+
+def _named(call: LiveCall) -> str:
+    """The carrier's id of a call. Raises NotConnected while it is not known."""
+    if call.provider_call_id is None:
+        raise NotConnected("the carrier has not named the call yet", call_id=call.call_id)
+    return call.provider_call_id
 
 
 async def _reconcile(restore: Restore, reachable: asyncio.Event | None) -> None:

@@ -15,7 +15,8 @@ is alive                                     kept; limits count on, media may co
 unknown, or the carrier does not say         kept; limits count on and decide
 ============================================ ====================================================
 
-No row dials.
+No row dials. A call that was handed on, when the process ended before it could write that down,
+is alive to the carrier: it is kept, and ends for want of media.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ class CallSettings:
             on the call's record as `metadata["number"]`, which clients can read: no secrets.
         session_scope: whose conversation memory a new call continues.
         sip: whether the carrier dials `sip:` addresses.
+        transfer_sip: whether it hands calls on to them.
         dial_timeout_ms: how long the carrier may take to accept a dial.
         carrier_timeout_ms: how long any other request to it may take.
         ring_timeout_ms: how long a call may go unanswered.
@@ -46,6 +47,7 @@ class CallSettings:
     numbers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     session_scope: SessionScope = "per-phone"
     sip: bool = False
+    transfer_sip: bool = False
     dial_timeout_ms: int = 15_000
     carrier_timeout_ms: int = 10_000
     ring_timeout_ms: int = 30_000

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from voicecall._codec import Resampler
 from voicecall.clock import NS_PER_S
+from voicecall.media.audio import Transcoder
 from voicecall.media.playout import Playout, SpokenUtterance
+from voicecall.ports import AudioFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from voicecall.clock import Clock
     from voicecall.media.keys import KeyOrder
     from voicecall.media.leg import Leg
-    from voicecall.ports import AudioFormat, PathEvents
+    from voicecall.ports import PathEvents
 
 RECONNECT_GRACE_S = 2.0
 
@@ -52,10 +53,11 @@ class CallPath:
         self._audio = audio
         self._key_order = key_order
         self._keys_due: asyncio.TimerHandle | None = None
-        self._heard_hz = audio.rate_hz
+        self._heard = audio
         self._clock = clock
         self._on_closed = on_closed
         self._sink: Callable[[bytes], None] | None = None
+        self._coded = False
         self._grace: asyncio.TimerHandle | None = None
         self._closed = False
         self._carried_since_ns = 0
@@ -76,11 +78,12 @@ class CallPath:
         """Stop playing at once, here and at the carrier."""
         self.playout.clear()
 
-    def listen(self, sink: Callable[[bytes], None] | None) -> None:
-        """Hand the caller's audio to `sink`, also after a reconnect."""
+    def listen(self, sink: Callable[[bytes], None] | None, *, coded: bool = False) -> None:
+        """Hand the caller's audio to `sink`, as PCM16 or as it is coded, also after a reconnect."""
         self._sink = sink
+        self._coded = coded
         if self.leg is not None:
-            self.leg.stream.listen(self._at_own_rate(sink))
+            self._listen_to(self.leg)
 
     def close(self) -> None:
         """Give up the path and its socket."""
@@ -98,19 +101,19 @@ class CallPath:
 
     # --- the media plane's side ---
 
-    def carry_on(self, leg: Leg, heard_hz: int) -> None:
+    def carry_on(self, leg: Leg, heard: AudioFormat) -> None:
         """`leg` carries the call from now on; an older one is retired and the call not told.
 
         Args:
             leg: the socket.
-            heard_hz: the rate at which it brings the caller's audio.
+            heard: how it brings the caller's audio.
         """
         self._cancel_grace()
-        self._heard_hz = heard_hz
+        self._heard = heard
         older, self.leg = self.leg, leg
         self._carried_since_ns = self._clock.now_ns()
         leg.path = self
-        leg.stream.listen(self._at_own_rate(self._sink))
+        self._listen_to(leg)
         self.playout.attach(leg.stream)
         if older is not None:
             older.close(reason="Replaced by a newer socket")
@@ -146,17 +149,17 @@ class CallPath:
             self._cancel_grace()
             self._lost("no audio received")
 
-    def _at_own_rate(self, sink: Callable[[bytes], None] | None) -> Callable[[bytes], None] | None:
-        """A sink for the caller's audio as the leg brings it, which may be faster or slower."""
-        if sink is None or self._heard_hz == self._audio.rate_hz:
-            return sink
-        resampler = Resampler(self._heard_hz, self._audio.rate_hz)
-
-        def resample(pcm: bytes) -> None:
-            if resampled := resampler.process(pcm):
-                sink(resampled)
-
-        return resample
+    def _listen_to(self, leg: Leg) -> None:
+        """Hand on what `leg` brings: as it comes where that is what is wanted, else converted."""
+        sink = self._sink
+        if sink is None:
+            leg.stream.listen(None)
+        elif self._coded and self._heard == self._audio:
+            leg.stream.listen(sink, coded=True)
+        else:
+            source = AudioFormat("pcm16", self._heard.rate_hz)
+            wanted = self._audio if self._coded else AudioFormat("pcm16", self._audio.rate_hz)
+            leg.stream.listen(sink if source == wanted else _converting(sink, source, wanted))
 
     def _release_keys(self) -> None:
         """Tell of the keys whose time has come, and look again when the next one's comes."""
@@ -180,3 +183,15 @@ class CallPath:
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
+
+
+def _converting(
+    sink: Callable[[bytes], None], source: AudioFormat, target: AudioFormat
+) -> Callable[[bytes], None]:
+    transcoder = Transcoder(source, target)
+
+    def convert(audio: bytes) -> None:
+        if converted := transcoder.convert(audio):
+            sink(converted)
+
+    return convert

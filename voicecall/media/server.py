@@ -287,7 +287,7 @@ class MediaServer:
         )
         self.door.used(call_id)
         self._leave_pending(leg)
-        path.carry_on(leg, start.audio.rate_hz)
+        path.carry_on(leg, start.audio)
         self.ticker.add(leg.stream)
         if known is None:
             self._paths[call_id] = path

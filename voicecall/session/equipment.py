@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from voicecall.call.record import CallState
     from voicecall.clock import Clock
+    from voicecall.errors import VoicecallError
     from voicecall.ports import AudioFormat, CallControl, Responder, SpeechToText, TextToSpeech
     from voicecall.session.speak import MakeConversion
     from voicecall.session.timing import TurnTiming
@@ -26,12 +27,16 @@ class SessionSettings:
         response_timeout_ms: how long the responder may take for its next piece of text.
         barge_in: when the caller's speech stops the bot's.
         apology: what is said when the responder fails.
+        transfer_apology: what is said when the call could not be handed on.
+        instructions: who the bot is; None leaves it to the responder.
     """
 
     notify_hangup_delay_ms: int = 3000
     response_timeout_ms: int = 30_000
     barge_in: BargeIn = field(default_factory=BargeIn)
     apology: str = "I am sorry, something went wrong. Could you say that again, please?"
+    transfer_apology: str = "I am sorry, I could not connect you. How else can I help?"
+    instructions: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class Surroundings:
         clock: the time.
         convert: makes conversions between audio formats.
         end: hangs the call up, in a task that outlives the session.
+        transfer: hands the call on, likewise; says so if that fails.
         on_turn: told the timing of each answered turn.
         on_cleared: told how long it took, in milliseconds, to stop what the caller interrupted.
         on_closed: told the id of a call whose conversation has ended.
@@ -70,6 +76,7 @@ class Surroundings:
     clock: Clock
     convert: MakeConversion
     end: Callable[[str, CallState], None]
+    transfer: Callable[[str, str, Callable[[VoicecallError], None]], None]
     on_turn: Callable[[TurnTiming], None]
     on_cleared: Callable[[float], None]
     on_closed: Callable[[str], None]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voicecall.dialog.history import Memories
+from voicecall.errors import CarrierError, VoicecallError
 from voicecall.session.equipment import Surroundings
 from voicecall.session.session import Session
 from voicecall.session.spoken import SpokenSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from voicecall.call.record import CallRecord, CallState
     from voicecall.clock import Clock
@@ -65,7 +66,7 @@ class Sessions:
         self._on_cleared = on_cleared
         self._memories = Memories()
         self._sessions: dict[str, Session | SpokenSession] = {}
-        # Hang-ups are not the sessions' own tasks: each ends the session that asked for it.
+        # Hang-ups and transfers are not the sessions' own tasks: each ends the session that asked.
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: CallControl | None = None
         self._learn_provider_id: Callable[[str, str], bool] | None = None
@@ -90,6 +91,7 @@ class Sessions:
             clock=self._clock,
             convert=self._convert,
             end=self._end,
+            transfer=self._transfer,
             on_turn=self._on_turn,
             on_cleared=self._on_cleared,
             on_closed=self._forget,
@@ -131,7 +133,15 @@ class Sessions:
         self._sessions.pop(call_id, None)
 
     def _end(self, call_id: str, reason: CallState) -> None:
-        task = asyncio.create_task(self._end_call(call_id, reason))
+        self._start(self._end_call(call_id, reason))
+
+    def _transfer(
+        self, call_id: str, to: str, on_failure: Callable[[VoicecallError], None]
+    ) -> None:
+        self._start(self._transfer_call(call_id, to, on_failure))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -142,3 +152,15 @@ class Sessions:
                     await self._calls.end(call_id, reason)
         except Exception:  # noqa: BLE001  (a task's boundary: nobody waits for its result)
             _log.exception("a call could not be ended", extra={"call_id": call_id})
+
+    async def _transfer_call(
+        self, call_id: str, to: str, on_failure: Callable[[VoicecallError], None]
+    ) -> None:
+        try:
+            if self._calls is not None:
+                async with asyncio.timeout(_END_TIMEOUT_S):
+                    await self._calls.transfer(call_id, to)
+        except VoicecallError as error:
+            on_failure(error)
+        except TimeoutError:
+            on_failure(CarrierError("the carrier did not answer in time"))

@@ -11,6 +11,7 @@ from voicecall.dialog.history import SpokenText, heard_text
 from voicecall.dialog.sentences import SentenceSplitter, plain, speakable
 from voicecall.errors import CodecError, DependencyMissing, SpeechError
 from voicecall.ports import Playback
+from voicecall.session import wreckage
 from voicecall.session.source import Source
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ class PathSpeech:
         finally:
             work.cancel()
             await asyncio.wait({work})
+            self._work = None
+            wreckage.clear(work)
         if not work.cancelled():
             work.result()
         if self._utterance is None:

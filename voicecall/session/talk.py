@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -13,8 +12,9 @@ from voicecall.call.events import CallActive, CallErrored, CallSpeaking, CallSpo
 from voicecall.call.record import CallState, Speaker
 from voicecall.clock import NS_PER_MS
 from voicecall.dialog.turns import Interrupt, Turns
-from voicecall.errors import NotConnected, RemoteError
-from voicecall.ports import ReplyRequest
+from voicecall.errors import NotConnected, RemoteError, VoicecallError
+from voicecall.ports import HangUp, PressKeys, ReplyRequest, Transfer
+from voicecall.session import wreckage
 from voicecall.session.floor import SKIPPED, settle
 from voicecall.session.reply import Reply
 from voicecall.session.reports import Reports
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from voicecall.ports import Playback, Responder
     from voicecall.session.equipment import Equipment, Surroundings
     from voicecall.session.floor import Floor, Speech
+    from voicecall.session.reply import Action
 
 _log = logging.getLogger("voicecall.session")
 
@@ -67,6 +68,11 @@ class Talk:
     ) -> None:
         self.call_id = record.call_id
         self.timings: deque[TurnTiming] = deque(maxlen=_MAX_TIMINGS)
+        self._facts = {
+            "direction": record.direction.value,
+            "from": record.from_number,
+            "to": record.to_number,
+        }
         self._converses = record.metadata.get("mode", "conversation") != "notify"
         self._opening = opening
         self._equipment = equipment
@@ -136,15 +142,8 @@ class Talk:
         """Give up what the conversation was held over."""
 
     def _let_go(self) -> None:
-        """Drop what refers back here, so that an ended call is freed at once.
-
-        The collector would come late: it looks at old objects only when very many are new.
-        """
-        # A cancelled group refers to its error, whose traceback refers to all that was at work.
-        try:
-            self._main.exception()
-        except asyncio.CancelledError as error:
-            traceback.clear_frames(error.__traceback__)
+        """Drop what refers back here, so that an ended call is freed at once."""
+        wreckage.clear(self._main)
         self._floor = self._answer = None
         del self._main, self._group, self._opened
 
@@ -257,19 +256,74 @@ class Talk:
             if number != self._reply_number:
                 return
             digits = self._digits
-            request = ReplyRequest(self.call_id, self._history.turns, digits)
             timeout_s = self._settings.response_timeout_ms / 1000
-            reply = Reply(responder.reply(request), timeout_s, self._clock, timing)
-            self._answer = floor.new_speech(timing)
-            playback = await floor.perform(self._answer, reply.texts())
-            self._answer = None
-            if playback.interrupted or number != self._reply_number:
-                return
-            self._digits = self._digits.removeprefix(digits)
-            if reply.failed:
-                await floor.say(self._settings.apology)
-        if reply.hang_up:
+            parts = responder.reply(self._request(digits))
+        reply = Reply(parts, timeout_s, self._clock, timing, self._history.add_tool)
+        async with reply:
+            while not reply.over:
+                async with floor:
+                    if not await self._say_stretch(floor, reply, number, timing):
+                        return
+                    self._digits = self._digits.removeprefix(digits)
+                # What follows an action is no answer that the caller has waited for.
+                digits, timing = "", TurnTiming()
+                # Keys that we sound ourselves take the floor.
+                if isinstance(reply.action, PressKeys):
+                    await self._press_keys(reply.action)
+        await self._conclude(reply.action)
+
+    async def _say_stretch(
+        self, floor: Floor, reply: Reply, number: int, timing: TurnTiming
+    ) -> bool:
+        """Say the reply up to its next action; False when it is no longer wanted."""
+        if number != self._reply_number:
+            return False
+        self._answer = floor.new_speech(timing)
+        playback = await floor.perform(self._answer, reply.texts())
+        self._answer = None
+        if playback.interrupted or number != self._reply_number:
+            return False
+        if reply.failed:
+            await floor.say(self._settings.apology)
+        return True
+
+    def _request(self, digits: str) -> ReplyRequest:
+        return ReplyRequest(
+            self.call_id,
+            self._history.turns,
+            digits,
+            instructions=self._settings.instructions,
+            call=self._facts,
+        )
+
+    async def _press_keys(self, action: PressKeys) -> None:
+        """Send keys for the responder; that it cannot be done is told to whoever watches."""
+        try:
+            await self._surroundings.calls.send_dtmf(self.call_id, action.digits)
+        except VoicecallError as error:
+            self._failed("keys could not be sent", error)
+
+    async def _conclude(self, action: Action | None) -> None:
+        """Do what the reply ends with."""
+        if isinstance(action, HangUp):
             await self._hang_up()
+        elif isinstance(action, Transfer):
+            # What was said last is recorded before the call is over.
+            await self._reports.flushed(_FLUSH_TIMEOUT_S)
+            self._surroundings.transfer(self.call_id, action.to, self._on_transfer_failed)
+
+    def _on_transfer_failed(self, error: VoicecallError) -> None:
+        self._failed("the call could not be handed on", error)
+        if self._floor is not None and not self._closed:
+            self._begin(self._apologise(self._floor, self._settings.transfer_apology))
+
+    async def _apologise(self, floor: Floor, text: str) -> None:
+        async with floor:
+            await floor.say(text)
+
+    def _failed(self, message: str, error: VoicecallError) -> None:
+        _log.warning(message, exc_info=error, extra={"call_id": self.call_id})
+        self._report(CallErrored, message=str(error), retryable=True)
 
     # --- speaking -----------------------------------------------------------------------------
 
@@ -310,8 +364,7 @@ class Talk:
         try:
             await work
         except RemoteError as error:
-            _log.warning("speech failed", exc_info=error, extra={"call_id": self.call_id})
-            self._report(CallErrored, message=str(error), retryable=True)
+            self._failed("speech failed", error)
         except Exception:  # noqa: BLE001  (a task's boundary)
             _log.exception("a conversation task failed", extra={"call_id": self.call_id})
 

@@ -212,6 +212,24 @@ def test_keys_reach_the_callee_of_a_live_call_only() -> None:
     run(case)
 
 
+def test_a_call_that_is_handed_on_is_over_for_its_callee_and_reported_as_nothing() -> None:
+    async def case() -> None:
+        exchange = Exchange("auto", talk_for_ever)
+        provider_call_id = await exchange.carrier.dial(REQUEST)
+        while len(exchange.events) < 2:  # noqa: ASYNC110  (the phone says nothing else)
+            await asyncio.sleep(0)
+        await exchange.carrier.transfer(provider_call_id, "+15550003333")
+        status = await exchange.carrier.status(provider_call_id)
+        assert status == CarrierStatus(alive=False, end_reason=CallState.COMPLETED)
+        assert [type(event) for event in exchange.events] == [CallRinging, CallAnswered]
+        for gone in (provider_call_id, "never placed"):
+            with pytest.raises(CarrierError, match="no such call"):
+                await exchange.carrier.transfer(gone, "+15550003333")
+        await exchange.carrier.close()
+
+    run(case)
+
+
 def test_calls_are_forgotten_oldest_first() -> None:
     async def case() -> None:
         exchange = Exchange("off")

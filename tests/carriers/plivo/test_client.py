@@ -10,7 +10,7 @@ import pytest
 
 from tests.carriers.plivo.requests import AUTH_ID, AUTH_TOKEN, CALL, CALL_ID, REQUEST, URL
 from tests.carriers.plivo.rest_server import Reply, RestServer, reply
-from voicecall.call.record import CallState
+from voicecall.call.record import CallRecord, CallState, Direction
 from voicecall.carriers import _prompts
 from voicecall.carriers._prompts import Prompts
 from voicecall.carriers.plivo import client as client_module
@@ -36,6 +36,8 @@ DIAL = DialRequest(
     stream_url="wss://voice.example.org/voice/stream/f00d",
     ring_timeout_ms=30_500,
 )
+OVER = CallRecord(CALL_ID, "plivo", Direction.OUTBOUND, CallState.COMPLETED, FROM, TO, "s", 0)
+MOVED = reply(202, message="call transferred")
 FIRED = reply(201, message="call fired", request_uuid=REQUEST, api_id="a")
 GONE = reply(404, error="not found")
 DONE = Reply(204, b"")
@@ -48,10 +50,10 @@ class Case:
         self.server = server
         self.names = CallNames()
         self.prompts = Prompts()
-        told = Instructions(lambda: URL, names=self.names, prompts=self.prompts)
+        self.told = Instructions(lambda: URL, names=self.names, prompts=self.prompts)
         self.carrier = PlivoCarrier(
             Account(AUTH_ID, AUTH_TOKEN, server.url),
-            told,
+            self.told,
             names=self.names,
             clock=SystemClock(),
             dialing=dialing,
@@ -435,6 +437,52 @@ def test_refused_keys_are_not_sent_again(status: int) -> None:
     run(case)
 
 
+# --- handing calls on ------------------------------------------------------------------------
+
+DESK = "+15550003333"
+
+
+def asked_of(url: str) -> str:
+    query = dict(parse_qsl(urlsplit(url).query))
+    assert url.partition("?")[0] == URL
+    assert query.keys() == {"transfer"}
+    return query["transfer"]
+
+
+def test_a_call_asks_whom_it_is_handed_on_to() -> None:
+    async def case() -> None:
+        async with asking(MOVED) as it:
+            it.names.learn(REQUEST, CALL)
+            await it.carrier.transfer(REQUEST, DESK)
+            assert it.server.seen() == [("POST", f"Call/{CALL}/")]
+            sent = it.server.received[0].body
+            assert (sent["legs"], sent["aleg_method"]) == ("aleg", "POST")
+            transfer_id = asked_of(sent["aleg_url"])
+            assert DESK[1:] not in sent["aleg_url"]
+            for _ in range(2):
+                told = it.told.next(OVER, CALL, transfer_id=transfer_id)
+                assert f"<Dial><Number>{DESK}</Number></Dial>".encode() in told
+
+    run(case)
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [(reply(404, error="no"), 404), (reply(500, error="no"), 500), (Reply(drop=True), None)],
+)
+def test_a_call_that_was_not_handed_on_leads_nowhere_else(said: Reply, status: int | None) -> None:
+    async def case() -> None:
+        async with asking(said) as it:
+            with pytest.raises(CarrierError) as refusal:
+                await it.carrier.transfer(CALL, DESK)
+            assert (refusal.value.status, refusal.value.retryable) == (status, False)
+            (sent,) = it.server.received
+            transfer_id = asked_of(sent.body["aleg_url"])
+            assert b"Dial" not in it.told.next(OVER, CALL, transfer_id=transfer_id)
+
+    run(case)
+
+
 # --- status ----------------------------------------------------------------------------------
 
 LIVE = reply(200, call_uuid=CALL, call_status="in-progress", request_uuid=REQUEST)
@@ -493,8 +541,6 @@ def test_a_look_up_that_fails_is_an_error_and_not_an_end() -> None:
 
 
 # --- speech ----------------------------------------------------------------------------------
-
-MOVED = reply(202, message="call transferred")
 
 
 def test_what_is_said_is_said_once_plivo_says_so() -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.carriers.plivo.requests import CALL, CALL_ID, REQUEST, URL
 from voicecall.call.record import CallRecord, CallState, Direction
 from voicecall.carriers._prompts import Prompts
+from voicecall.carriers.plivo import instructions as instructions_module
 from voicecall.carriers.plivo.instructions import Instructions, Manner
 from voicecall.carriers.plivo.names import CallNames
 from voicecall.carriers.plivo.stream import PlivoDialect
@@ -161,3 +162,32 @@ def test_what_is_to_be_said_is_said_first() -> None:
         assert query(redirect.text) == {"callId": CALL_ID, "spoken": prompt.id}
 
     in_loop(case)
+
+
+def test_a_call_is_connected_with_whom_it_is_handed_on_to_though_it_is_over_for_us() -> None:
+    told = instructions(Urls())
+    transfer_id = told.begin_transfer(CALL, "sip:desk@example.com")
+    assert query(told.transfer_url(transfer_id)) == {"transfer": transfer_id}
+    (dial,) = elements(told.next(record(CallState.COMPLETED), CALL, transfer_id=transfer_id))
+    assert (dial.tag, dial.attrib, dial[0].tag) == ("Dial", {}, "User")
+    assert dial[0].text == "sip:desk@example.com"
+
+
+def test_a_transfer_is_one_calls_own_and_cannot_be_made_up() -> None:
+    told = instructions()
+    transfer_id = told.begin_transfer(CALL, "+15550003333")
+    for call_uuid, asked_for in ((REQUEST, transfer_id), (CALL, "0" * 32), (CALL, "")):
+        over = told.next(record(CallState.COMPLETED), call_uuid, transfer_id=asked_for)
+        assert [each.tag for each in elements(over)] == ["Hangup"]
+    told.drop_transfer(transfer_id)
+    live = elements(told.next(record(), CALL, transfer_id=transfer_id))
+    assert [each.tag for each in live] == ["GetInput", "Redirect"]
+
+
+def test_the_oldest_transfer_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instructions_module, "_TRANSFERS_REMEMBERED", 2)
+    told = instructions()
+    first, *later = (told.begin_transfer(CALL, f"+1555000333{n}") for n in range(3))
+    over = record(CallState.COMPLETED)
+    assert b"Dial" not in told.next(over, CALL, transfer_id=first)
+    assert all(b"Dial" in told.next(over, CALL, transfer_id=each) for each in later)

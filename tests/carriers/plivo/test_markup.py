@@ -30,6 +30,11 @@ DOCUMENTED = {
     },
     "Wait": {"length", "silence", "minSilence", "beep"},
     "Redirect": {"method"},
+    "Dial": {
+        *("action", "method", "hangupOnStar", "timeLimit", "timeout", "callerId", "callerName"),
+        *("confirmSound", "confirmTimeout", "confirmKey", "dialMusic", "callbackUrl"),
+        *("callbackMethod", "redirect", "digitsMatch", "digitsMatchBLeg", "sipHeaders"),
+    },
     "Hangup": {"reason", "schedule"},
 }
 
@@ -91,6 +96,8 @@ def test_every_attribute_is_documented() -> None:
         markup.get_input("https://x?a=1&b=2"),
         markup.wait(60),
         markup.redirect("https://x?a=1&b=2"),
+        markup.dial("+15550001111"),
+        markup.dial("sip:desk@example.com"),
         markup.hang_up(),
         markup.hang_up("rejected"),
         markup.hang_up("busy"),
@@ -122,6 +129,18 @@ def test_it_is_what_the_sdk_writes() -> None:
     assert [(each.tag, each.text, each.attrib) for each in ours] == [
         (each.tag, each.text, each.attrib) for each in theirs
     ]
+
+
+@pytest.mark.parametrize("to", ["+15550001111", "sip:desk@example.com;a=1&b"])
+def test_whom_to_dial_is_said_as_the_sdk_does(to: str) -> None:
+    theirs = plivoxml.DialElement()
+    add = theirs.add_user if to.startswith("sip:") else theirs.add_number
+    add(to)
+    response = plivoxml.ResponseElement()
+    response.add(theirs)
+    assert ET.canonicalize(response.to_string(False), strip_text=True) == ET.canonicalize(
+        markup.document(markup.dial(to)), strip_text=True
+    )
 
 
 @given(st.text(), st.text())

@@ -434,6 +434,18 @@ def test_a_call_that_is_unknown_or_over_is_hung_up(known: CallRecord | None) -> 
     assert (hang_up.tag, hang_up.attrib) == ("Hangup", {})
 
 
+def test_a_call_that_is_handed_on_is_told_to_whom() -> None:
+    hook = plivo()
+    transfer_id = hook._instructions.begin_transfer(CALL, "+15550003333")
+    asking = OUTBOUND | {"Event": "Transfer"}
+    url = hook._instructions.transfer_url(transfer_id)
+    assert [type(event) for event in hook.parse(believed(asking, url))] == [CallActive]
+    (dial,) = told(hook.answer(believed(asking, url), record(CallState.COMPLETED)))
+    assert (dial.tag, dial[0].text) == ("Dial", "+15550003333")
+    with pytest.raises(CodecError, match="transfer"):
+        hook.parse(believed(asking, f"{URL}?transfer=%3Cx%3E"))
+
+
 def test_what_was_spoken_is_settled_and_the_call_listened_to() -> None:
     async def case() -> None:
         prompts = Prompts()

@@ -461,3 +461,102 @@ def test_media_of_an_answered_call_are_streamed_and_transcription_ended() -> Non
             assert served.sent[0].body["stream_bidirectional_mode"] == "rtp"
 
     run(case)
+
+
+# --- handing calls on ------------------------------------------------------------------------
+
+DESK = "+13125550003"
+
+
+def test_a_call_is_handed_on_with_one_command() -> None:
+    async def case() -> None:
+        async with (
+            api(answer(DONE)) as served,
+            carrier(served, from_number="+13125550001") as telnyx,
+        ):
+            await telnyx.transfer(CALL, DESK)
+            (sent,) = served.sent
+            assert sent.path == f"/v2/calls/{CALL}/actions/transfer"
+            assert (sent.body["to"], sent.body["from"]) == (DESK, "+13125550001")
+            # Its media are streamed, and that ends with our closing the socket.
+            assert not telnyx._tasks
+
+    run(case)
+
+
+@pytest.mark.parametrize(
+    ("said", "retryable"),
+    [
+        (refusal(422, "90018"), False),
+        (refusal(500), False),
+        (b"", False),
+        (refusal(429, "10011", retry_after="0"), True),
+    ],
+)
+def test_a_call_that_was_not_handed_on_stays_ours(said: bytes, retryable: bool) -> None:
+    async def case() -> None:
+        async with api(said) as served, carrier(served) as telnyx:
+            with pytest.raises(CarrierError, match="hand the call on") as failure:
+                await telnyx.transfer(CALL, DESK)
+            assert failure.value.retryable is retryable
+            # It may have been handed on all the same, and they did not pick up.
+            telnyx.far_end_left(CALL)
+            assert not telnyx._tasks
+            assert len(served.sent) == 1
+
+    run(case)
+
+
+def test_a_call_that_nobody_took_over_is_hung_up_stubbornly_and_once() -> None:
+    async def case() -> None:
+        async with (
+            api(answer(DONE), refusal(500), answer(DONE)) as served,
+            carrier(served) as telnyx,
+        ):
+            await telnyx.transfer(CALL, DESK)
+            for _ in range(2):
+                telnyx.far_end_left(CALL)
+            await asyncio.gather(*telnyx._tasks)
+            assert served.actions() == ["transfer", "hangup", "hangup"]
+
+    run(case)
+
+
+def test_a_call_that_somebody_took_over_is_telnyxs_to_end() -> None:
+    async def case() -> None:
+        async with api(answer(DONE)) as served, carrier(served) as telnyx:
+            await telnyx.transfer(CALL, DESK)
+            telnyx.far_end_joined(CALL)
+            telnyx.far_end_left(CALL)
+            assert not telnyx._tasks
+            assert served.actions() == ["transfer"]
+
+    run(case)
+
+
+def test_a_call_that_cannot_be_let_go_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def case() -> None:
+        async with api(answer(DONE), refusal(403, "10010")) as served, carrier(served) as telnyx:
+            await telnyx.transfer(CALL, DESK)
+            telnyx.far_end_left(CALL)
+            await asyncio.gather(*telnyx._tasks)
+            assert served.actions() == ["transfer", "hangup"]
+
+    with caplog.at_level(logging.WARNING, "voicecall"):
+        run(case)
+    assert "nobody to talk to" in caplog.text
+
+
+@pytest.mark.parametrize("said", [answer(DONE), refusal(403, "10010")])
+def test_what_is_said_after_a_call_was_handed_on_is_not_transcribed(said: bytes) -> None:
+    async def case() -> None:
+        async with api(answer(DONE), said) as served:
+            telnyx = TelnyxCarrier(
+                served.settings(), clock=ManualClock(), emit=Emitted(), timeout_s=3
+            )
+            await telnyx.transfer(CALL, DESK)
+            await asyncio.gather(*telnyx._tasks)
+            assert served.actions() == ["transfer", "transcription_stop"]
+            await telnyx.close()
+
+    run(case)

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.carriers.json_values import values
-from voicecall.carriers.telnyx.faults import MAX_PAUSE_S, Refusal, Refused, pause_s, unreachable
+from voicecall.carriers.telnyx.faults import (
+    MAX_PAUSE_S,
+    MAY_RING,
+    Refusal,
+    Refused,
+    pause_s,
+    unreachable,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -39,8 +46,8 @@ def test_neither_numbers_nor_the_key_are_repeated() -> None:
 
 @given(status=st.integers(300, 599), body=st.one_of(st.binary(), values.map(orjson.dumps)))
 def test_whatever_the_body_is_there_is_a_short_sentence(status: int, body: bytes) -> None:
-    for dialling in (True, False):
-        error = Refused(Refusal.read(status, body, SECRET), "hang up", dialling=dialling)
+    for doubt in ("", MAY_RING):
+        error = Refused(Refusal.read(status, body, SECRET), "hang up", doubt=doubt)
         assert str(status) in str(error)
         assert len(str(error)) < 500
         assert error.code == "carrier_refused"
@@ -75,26 +82,24 @@ def test_whatever_the_errors_are_they_are_read(body: object) -> None:
     ],
 )
 def test_a_refusal_says_what_to_do(status: int, code: str, advice: str) -> None:
-    error = Refused(refusal(status, code), "place the call", dialling=True)
+    error = Refused(refusal(status, code), "place the call", doubt=MAY_RING)
     assert "place the call" in str(error)
     assert advice in str(error)
     assert error.retryable is (status == 429)
 
 
 def test_a_server_error_may_be_repeated_unless_it_was_a_dial() -> None:
-    assert Refused(refusal(503, ""), "hang up", dialling=False).retryable
-    dial = Refused(refusal(503, ""), "place the call", dialling=True)
+    assert Refused(refusal(503, ""), "hang up", doubt="").retryable
+    dial = Refused(refusal(503, ""), "place the call", doubt=MAY_RING)
     assert not dial.retryable
     assert "may have been placed" in str(dial)
 
 
 def test_a_dial_may_be_repeated_only_if_it_was_never_sent() -> None:
-    assert not unreachable("place the call", "no answer", sent=True, dialling=True).retryable
-    assert unreachable("place the call", "no route", sent=False, dialling=True).retryable
-    assert unreachable("hang up", "no answer", sent=True, dialling=False).retryable
-    assert unreachable("hang up", "no answer", sent=True, dialling=False).code == (
-        "carrier_unreachable"
-    )
+    assert not unreachable("place the call", "no answer", sent=True, doubt=MAY_RING).retryable
+    assert unreachable("place the call", "no route", sent=False, doubt=MAY_RING).retryable
+    assert unreachable("hang up", "no answer", sent=True, doubt="").retryable
+    assert unreachable("hang up", "no answer", sent=True, doubt="").code == ("carrier_unreachable")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from telnyx.resources.calls.actions import AsyncActionsResource
 
 from voicecall.call.record import Direction
 from voicecall.carriers.telnyx import markup
-from voicecall.carriers.telnyx.markup import ClientState, Command, TelnyxSettings
+from voicecall.carriers.telnyx.markup import ClientState, Command, FarEnd, TelnyxSettings
 from voicecall.errors import InvalidRequest
 from voicecall.ports import DialRequest
 
@@ -24,6 +24,7 @@ EVERYTHING = replace(
     SETTINGS,
     webhook_url="https://calls.example/voice/webhook",
     target_legs="self",
+    from_number="+13125550001",
     detect_machines=True,
     max_duration_s=300,
 )
@@ -96,6 +97,8 @@ COMMANDS = [
     markup.listen(SETTINGS),
     markup.stop_listening(),
     markup.keys("12#"),
+    markup.transfer(SETTINGS, "v3:call", "+13125550003"),
+    markup.transfer(EVERYTHING, "v3:call", "sip:desk@example.com"),
     markup.hang_up(),
 ]
 
@@ -125,6 +128,22 @@ def test_an_inbound_call_is_answered_with_its_stream() -> None:
     assert state == ClientState("c-2", Direction.INBOUND, streams=True)
     # The same command again has the same id, so that Telnyx ignores it.
     assert markup.answer(SETTINGS, "c-2", STREAM) == command
+
+
+def test_whom_a_call_is_handed_on_to_is_shown_a_number_of_ours() -> None:
+    said = markup.transfer(EVERYTHING, "v3:call", "+13125550003").parameters
+    assert (said["to"], said["from_"]) == ("+13125550003", "+13125550001")
+    assert said["webhook_url"] == EVERYTHING.webhook_url
+    assert "from_" not in markup.transfer(SETTINGS, "v3:call", "+13125550003").parameters
+
+
+def test_the_far_end_of_a_call_is_no_call_of_ours() -> None:
+    said = markup.transfer(SETTINGS, "v3:call", "+13125550003").parameters
+    encoded = said["target_leg_client_state"]
+    assert FarEnd.decode(encoded) == FarEnd("v3:call")
+    assert ClientState.decode(encoded) is None
+    for other in (STATE.encode(), "?", "", None, 7, "e30="):
+        assert FarEnd.decode(other) is None
 
 
 def test_a_stream_to_the_same_url_is_the_same_command() -> None:

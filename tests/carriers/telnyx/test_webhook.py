@@ -20,7 +20,7 @@ from voicecall.call.events import (
     CallSpeech,
 )
 from voicecall.call.record import CallRecord, CallState, Direction
-from voicecall.carriers.telnyx.markup import ClientState
+from voicecall.carriers.telnyx.markup import ClientState, FarEnd
 from voicecall.carriers.telnyx.signature import SignatureVerifier
 from voicecall.carriers.telnyx.webhook import IGNORED, TelnyxWebhook
 from voicecall.clock import ManualClock
@@ -40,6 +40,7 @@ class Desk:
         self.picked_up: list[str] = []
         self.connected: list[str] = []
         self.over: list[tuple[str, str, bool]] = []
+        self.far_end: list[tuple[str, str]] = []
 
     def pick_up(self, record: CallRecord) -> None:
         self.picked_up.append(record.call_id)
@@ -49,6 +50,12 @@ class Desk:
 
     def spoken(self, provider_call_id: str, event_id: str, *, completed: bool) -> None:
         self.over.append((provider_call_id, event_id, completed))
+
+    def far_end_joined(self, provider_call_id: str) -> None:
+        self.far_end.append(("joined", provider_call_id))
+
+    def far_end_left(self, provider_call_id: str) -> None:
+        self.far_end.append(("left", provider_call_id))
 
 
 def received(body: object) -> VerifiedRequest:
@@ -391,3 +398,30 @@ def test_the_end_of_speech_reaches_the_desk(status: str, completed: bool) -> Non
     desk = Desk()
     TelnyxWebhook(None, desk).answer(received(event("call.speak.ended", status=status)), None)
     assert desk.over == [(CALL, "id-of-call.speak.ended", completed)]
+
+
+# --- calls that were handed on ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "noted"),
+    [
+        ("call.initiated", []),
+        ("call.answered", []),
+        ("call.bridged", [("joined", "v3:handed-on")]),
+        ("call.speak.ended", []),
+        ("call.hangup", [("left", "v3:handed-on")]),
+    ],
+)
+def test_of_the_far_end_only_its_coming_and_going_matter(
+    kind: str, noted: list[tuple[str, str]]
+) -> None:
+    desk = Desk()
+    webhook = TelnyxWebhook(None, desk)
+    state = FarEnd("v3:handed-on").encode()
+    body = received(event(kind, client_state=state, direction="outgoing", status="completed"))
+    assert webhook.parse(body) == ()
+    assert webhook.answer(body, record(CallState.INITIATED)) == WebhookAnswer()
+    assert desk.far_end == noted
+    assert desk.picked_up == desk.connected == []
+    assert desk.over == []

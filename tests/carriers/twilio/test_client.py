@@ -219,6 +219,44 @@ def test_keys_are_played_and_then_the_call_asks_what_to_do() -> None:
     run(case)
 
 
+@pytest.mark.parametrize(
+    ("to", "noun"), [("+15550003333", "Number"), ("sip:desk@example.com;a=1&b", "Sip")]
+)
+def test_a_call_is_handed_on_and_ends_when_that_is_over(to: str, noun: str) -> None:
+    async def case() -> None:
+        async with Using(UPDATED) as twilio:
+            saying = asyncio.create_task(twilio.carrier.say(CALL, "One moment."))
+            await twilio.sent(1)
+            await twilio.carrier.transfer(CALL, to)
+            assert await saying is False
+            (dial,) = twilio.twiml()
+        assert (dial.tag, dial.attrib) == ("Dial", {})
+        (party,) = dial
+        assert (party.tag, party.text) == (noun, to)
+
+    run(case)
+
+
+@pytest.mark.parametrize(
+    ("said", "retryable"),
+    [
+        (refusal(400, 21220), False),
+        (refusal(503, 20503), False),
+        (b"", False),
+        (refusal(429, 20429), True),
+    ],
+)
+def test_a_call_is_handed_on_once(said: bytes, *, retryable: bool) -> None:
+    async def case() -> None:
+        async with Using(said) as twilio:
+            with pytest.raises(CarrierError) as caught:
+                await twilio.carrier.transfer(CALL, "+15550003333")
+            assert caught.value.retryable is retryable
+            assert len(twilio.api.sent) == 1
+
+    run(case)
+
+
 def test_keys_for_a_call_that_is_over_are_refused() -> None:
     async def case() -> None:
         async with Using(refusal(400, 21220)) as twilio:

@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twilio.twiml.voice_response import VoiceResponse
 
 from voicecall.carriers.twilio import markup
 from voicecall.errors import CodecError, ConfigError
@@ -102,6 +103,14 @@ def test_the_other_verbs_are_as_documented() -> None:
         ("Hangup", {}, None),
         ("Reject", {"reason": "busy"}, None),
     ]
+
+
+@pytest.mark.parametrize("to", ["+15550001111", "sip:desk@example.com;a=1&b"])
+def test_whom_to_dial_is_said_as_the_vendors_builder_does(to: str) -> None:
+    response = VoiceResponse()
+    dial = response.dial()
+    (dial.sip if to.startswith("sip:") else dial.number)(to)
+    assert str(response) == markup.document(markup.dial(to))
 
 
 def test_a_document_that_twilio_would_not_read_is_refused() -> None:

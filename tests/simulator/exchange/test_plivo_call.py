@@ -23,6 +23,7 @@ from tests.simulator.exchange.plivo_customer import (
 from tests.simulator.mediaserver import MediaServer, media_server
 from voicecall.simulator.exchange import Fault, HttpResponse, Keys, SimpleParty
 from voicecall.simulator.exchange.plivo import PlivoExchange
+from voicecall.simulator.exchange.plivo_xml import Ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -610,3 +611,46 @@ def test_a_second_stream_at_the_same_time_is_not_connected() -> None:
             assert any("second stream" in entry for entry in line.log)
 
     run(case)
+
+
+# --- somebody else -----------------------------------------------------------------------------
+
+DIAL = response("<Dial><Number>15550000003</Number></Dial>")
+
+
+@pytest.mark.parametrize("first", ["party", "far end", "another document"])
+def test_a_call_that_is_handed_on_lasts_until_one_of_both_hangs_up(first: str) -> None:
+    async def case() -> None:
+        async with world(answer=DIAL, next=HELLO) as it:
+            line = await it.dial()
+            await until_handed_on(line)
+            assert line.handed_on == ["15550000003"]
+            assert not line.ended.is_set()
+            if first == "party":
+                line.hang_up("party")
+            elif first == "far end":
+                line.far_end_left.set()
+            else:
+                line.transfer(Ask("transfer", f"{it.there.url}/next"))
+            farewell = await it.there.end()
+            assert farewell["CallStatus"] == "completed"
+            assert it.party.heard == (["hello"] if first == "another document" else [])
+
+    run(case)
+
+
+def test_after_somebody_who_does_not_pick_up_the_document_goes_on() -> None:
+    async def case() -> None:
+        document = response("<Dial><Number>15550000003</Number></Dial>", "<Speak>Nobody.</Speak>")
+        async with world(SimpleParty(ring_s=0.01), answer=document) as it:
+            line = await it.dial()
+            line.far_end = "busy"
+            await it.there.end()
+            assert it.party.heard == ["Nobody."]
+
+    run(case)
+
+
+async def until_handed_on(line: PlivoLine) -> None:
+    while not line.handed_on:  # noqa: ASYNC110  (of this nothing is told)
+        await asyncio.sleep(0.005)

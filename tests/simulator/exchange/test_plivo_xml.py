@@ -37,6 +37,10 @@ class Stage:
     async def stream(self, element: xml.Stream) -> None:
         self.done.append(element)
 
+    async def dial(self, element: xml.Dial) -> str:
+        self.done.append(element)
+        return "busy"
+
     def hang_up_later(self, after_s: int) -> None:
         self.done.append(after_s)
 
@@ -102,6 +106,19 @@ def test_nothing_after_an_element_that_leaves_the_document_is_done(
     element: str, ending: xml.Ending
 ) -> None:
     assert perform(document(element, "<Speak>too late</Speak>")) == (ending, [])
+
+
+def test_after_a_dial_the_document_goes_on_unless_there_is_an_action() -> None:
+    dial = '<Dial callerId="15550000009"{}><{}>{}</{}></Dial>'
+    number = dial.format("", "Number", "+15550000001", "Number")
+    assert perform(document(number, "<Wait/>")) == (
+        None,
+        [xml.Dial("+15550000001"), xml.Wait()],
+    )
+    user = dial.format(f' action="{ACTION}"', "User", "sip:a@b.example", "User")
+    ending, done = perform(document(user))
+    assert done == [xml.Dial("sip:a@b.example", ACTION)]
+    assert ending == xml.Ask("action", ACTION, "POST", {"DialStatus": "busy"})
 
 
 def test_what_follows_a_scheduled_hangup_is_done_meanwhile() -> None:
@@ -228,7 +245,13 @@ def test_what_is_no_document_is_refused(text: bytes) -> None:
         "<Reject/>",
         "<Pause/>",
         "<speak>hello</speak>",
-        "<Dial><Number>15550000001</Number></Dial>",
+        "<Dial/>",
+        "<Dial>15550000001</Dial>",
+        "<Dial><Number>15550000001</Number><Number>15550000002</Number></Dial>",
+        "<Dial><Number>somebody</Number></Dial>",
+        "<Dial><User>15550000001</User></Dial>",
+        '<Dial timeout="0"><Number>15550000001</Number></Dial>',
+        '<Dial action="/next"><Number>15550000001</Number></Dial>',
         '<Speak voice="alice">hello</Speak>',
         '<Speak language="hi-IN">hello</Speak>',
         f"<Speak>{'a' * 3001}</Speak>",

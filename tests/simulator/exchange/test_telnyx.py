@@ -168,6 +168,7 @@ def bodies() -> dict[str, dict[str, Any]]:
         "answer": {},
         "reject": {"cause": "USER_BUSY"},
         "hangup": {},
+        "transfer": {"to": THEM},
         "speak": {"payload": "hello", "voice": "female"},
         "playback_stop": {},
         "send_dtmf": {"digits": "1"},

@@ -19,6 +19,7 @@ from voicecall.simulator.exchange.telnyx import TelnyxHabits
 
 if TYPE_CHECKING:
     from voicecall.simulator.exchange.line import Ending
+    from voicecall.simulator.exchange.telnyx_call import TelnyxCall
 
 pytestmark = pytest.mark.socket
 
@@ -384,5 +385,98 @@ def test_streamed_media_are_not_transcribed() -> None:
             await us.client.calls.actions.start_transcription(call.provider_call_id)
             assert list(call.log) == ["the simulation does not transcribe streamed media"]
             assert party.said == []
+
+    run(case)
+
+
+# --- somebody else -----------------------------------------------------------------------------
+
+OTHER = "+13125550003"
+THEIR_STATE = "dGhlaXJz"
+
+
+async def handed_on(us: Customer, **changes: Any) -> TelnyxCall:
+    call = await us.dial_answered()
+    usual = {"to": OTHER, "target_leg_client_state": THEIR_STATE}
+    await us.client.calls.actions.transfer(call.provider_call_id, **(usual | changes))
+    return call
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ("party", ("normal_clearing", "callee", "200")),
+        ("far end", ("normal_clearing", "callee", "200")),
+    ],
+)
+def test_a_call_that_is_handed_on_lasts_until_one_of_both_hangs_up(
+    first: str, expected: tuple[str, str, str]
+) -> None:
+    async def case() -> None:
+        async with customer() as us:
+            call = await handed_on(us, from_=US)
+            await us.until("call.bridged", 2)
+            assert call.handed_on == [OTHER]
+            assert not call.ended.is_set()
+            theirs = us.of("call.initiated")[1]
+            assert theirs["call_control_id"] != call.provider_call_id
+            assert (theirs["direction"], theirs["client_state"]) == ("outgoing", THEIR_STATE)
+            assert (theirs["from"], theirs["to"]) == (US, OTHER)
+            if first == "party":
+                call.hang_up("party")
+            else:
+                call.far_end_left.set()
+            await us.until("call.hangup", 2)
+            ends = {payload["client_state"]: payload for payload in us.of("call.hangup")}
+            assert ends.keys() == {STATE, THEIR_STATE}
+            end = ends[STATE]
+            assert (end["hangup_cause"], end["hangup_source"], end["sip_hangup_cause"]) == expected
+
+    run(case)
+
+
+def test_whoever_does_not_pick_up_leaves_the_call_as_it_was() -> None:
+    async def case() -> None:
+        async with customer() as us:
+            call = await us.dial_answered()
+            call.far_end = "busy"
+            for count in (1, 2):
+                await us.client.calls.actions.transfer(
+                    call.provider_call_id, to="sip:desk@example.com"
+                )
+                payload = await us.until("call.hangup", count)
+                assert payload["hangup_cause"] == "user_busy"
+                assert payload["from"] == THEM
+            assert not call.ended.is_set()
+
+    run(case)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "field"),
+    [
+        ({"to": "somebody"}, "10016", "/to"),
+        ({"to": ""}, "10004", "/to"),
+        ({"from_": "me"}, "10016", "/from"),
+        ({"target_leg_client_state": "?"}, "10015", "/target_leg_client_state"),
+        ({"timeout_secs": 1}, "10033", "/timeout_secs"),
+    ],
+)
+def test_a_transfer_that_makes_no_sense_is_refused(
+    changes: dict[str, Any], code: str, field: str
+) -> None:
+    async def case() -> None:
+        async with customer() as us:
+            assert await us.refusal(handed_on(us, **changes)) == (422, code, field)
+
+    run(case)
+
+
+def test_a_second_transfer_at_the_same_time_is_refused() -> None:
+    async def case() -> None:
+        async with customer() as us:
+            call = await handed_on(us)
+            again = us.client.calls.actions.transfer(call.provider_call_id, to=OTHER)
+            assert (await us.refusal(again))[1] == "90033"
 
     run(case)

@@ -23,10 +23,13 @@ from tests.simulator.exchange.twilio_customer import (
     statuses,
 )
 from voicecall.simulator.exchange import Fault, Keys, SimpleParty
-from voicecall.simulator.exchange.twilio import AUTH_TOKEN
+from voicecall.simulator.exchange.twilio import AUTH_TOKEN, TwilioExchange
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import Server, ServerConnection
+
+    from voicecall.simulator.exchange.party import Pickup
+    from voicecall.simulator.exchange.twilio_line import TwilioLine
 
 pytestmark = pytest.mark.socket
 
@@ -265,5 +268,60 @@ def test_new_instructions_end_a_stream_in_order() -> None:
                 ]
                 assert party.keys_heard == "5"
                 assert media.stops == [media.starts[0]["streamSid"]]
+
+    run(case)
+
+
+# --- somebody else -------------------------------------------------------------------------------
+
+DIAL = response("<Dial><Number>+15550000003</Number></Dial>")
+
+
+@pytest.mark.parametrize("first", ["party", "far end"])
+def test_a_call_that_is_handed_on_lasts_until_one_of_both_hangs_up(first: str) -> None:
+    async def case() -> None:
+        async with (
+            MediaServer("stay") as media,
+            exchange() as carrier,
+            customer(voice=response(stream(media.url))) as there,
+            sdk(carrier) as client,
+        ):
+            call = await dial(client, there)
+            await there.until("/stream")
+            await client.calls(call.sid).update_async(twiml=DIAL)
+            await there.until("/stream", 2)
+            line = carrier.calls[call.sid]
+            assert media.stops
+            assert line.handed_on == ["+15550000003"]
+            assert not line.ended.is_set()
+            if first == "party":
+                line.hang_up("party")
+            else:
+                line.far_end_left.set()
+            await over(carrier)
+            assert statuses(there)[-1] == "completed"
+            assert stream_events(there) == ["stream-started", "stream-stopped"]
+
+    run(case)
+
+
+@pytest.mark.parametrize("answer", ["busy", "no-answer", "reject"])
+def test_after_somebody_who_does_not_pick_up_the_document_goes_on(answer: Pickup) -> None:
+    async def case() -> None:
+        party = SimpleParty()
+
+        def reached(line: TwilioLine) -> SimpleParty:
+            line.far_end = answer
+            return party
+
+        document = response("<Dial>+15550000003</Dial>", "<Say>Nobody is there.</Say>")
+        async with (
+            TwilioExchange(reached) as carrier,
+            customer(voice=document) as there,
+            sdk(carrier) as client,
+        ):
+            await dial(client, there)
+            await over(carrier)
+            assert party.heard == ["Nobody is there."]
 
     run(case)

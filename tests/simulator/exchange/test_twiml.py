@@ -30,6 +30,10 @@ class Stage:
     async def stream(self, verb: twiml.Stream) -> None:
         self.done.append(verb)
 
+    async def dial(self, verb: twiml.Dial) -> str:
+        self.done.append(verb)
+        return "busy"
+
 
 def document(*verbs: str) -> bytes:
     return f"<Response>{''.join(verbs)}</Response>".encode()
@@ -93,6 +97,21 @@ def test_after_a_stream_the_document_goes_on_unless_there_is_an_action() -> None
         0
     ] == twiml.Ask("/on")
     assert perform(document(f'<Connect action="/done">{stream}</Connect>'))[0] == twiml.Ask("/done")
+
+
+@pytest.mark.parametrize(
+    ("inside", "to"),
+    [
+        ("+15550000001", "+15550000001"),
+        ("<Number> +15550000001 </Number>", "+15550000001"),
+        ('<Sip username="me">sip:a@b.example?x=1&amp;y=2</Sip>', "sip:a@b.example?x=1&y=2"),
+    ],
+)
+def test_after_a_dial_the_document_goes_on_unless_there_is_an_action(inside: str, to: str) -> None:
+    ending, done = perform(document(f'<Dial callerId="+1555">{inside}</Dial>', "<Pause/>"))
+    assert (ending, done) == (twiml.Hangup(), [twiml.Dial(to), twiml.Pause()])
+    ending, _ = perform(document(f'<Dial action="/after" method="GET">{inside}</Dial>'))
+    assert ending == twiml.Ask("/after", "GET", {"DialCallStatus": "busy"})
 
 
 def test_what_the_vendors_own_builder_writes_is_read() -> None:
@@ -162,6 +181,11 @@ def test_what_the_vendors_own_builder_writes_is_read() -> None:
         (document("<Play/>"), 12200),
         (document('<Play digits="1-2"/>'), 13420),
         (document("<Connect/>"), 12200),
+        (document("<Dial/>"), 13223),
+        (document("<Dial>somebody</Dial>"), 13223),
+        (document("<Dial><Client>somebody</Client></Dial>"), 12200),
+        (document("<Dial><Number>+15550001</Number><Number>+15550002</Number></Dial>"), 12200),
+        (document('<Dial timeout="long">+15550001</Dial>'), 12200),
         (document('<Connect><Stream url="https://a.example/x"/></Connect>'), 31922),
         (document('<Connect><Stream url="ws://a.example/x"/></Connect>'), 31922),
         (document('<Connect><Stream url="/x"/></Connect>'), 31923),

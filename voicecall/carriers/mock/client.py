@@ -102,6 +102,19 @@ class MockCarrier:
         if self._press is not None:
             await self._press(provider_call_id, digits)
 
+    async def transfer(self, provider_call_id: str, to: str) -> None:
+        """Let go of a call: there is nobody at `to` whom its callee could be connected with.
+
+        To the callee it ends.
+
+        Raises:
+            CarrierError: there is no such call, or it is over.
+        """
+        if self._calls.get(provider_call_id, CallState.COMPLETED) is not None:
+            raise CarrierError("the mock carrier has no such call", status=404)
+        logger.info("mock call handed on", extra={"pii_to": to})
+        await self.hang_up(provider_call_id)
+
     async def status(self, provider_call_id: str) -> CarrierStatus:
         """Look the call up."""
         if provider_call_id not in self._calls:

@@ -46,7 +46,7 @@ _HTTP_SERVER_ERROR = 500
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _DIGITS = re.compile(r"\+?[0-9]{5,}")
 _REMARK_MAX_CHARS = 200
-# Plivo tries a callback once more by default; what ends a call is worth more.
+# Plivo tries a callback once more by default; what ends a call, or saves it, is worth more.
 # It tries again after silence only, unless it is told to after every failure.
 _STUBBORNLY = "#rc=5&rp=all"
 
@@ -163,6 +163,27 @@ class PlivoCarrier:
         call_uuid = self._call_uuid(provider_call_id)
         await self._ask("dtmf", lambda client: client.calls.send_digits(call_uuid, digits))
 
+    async def transfer(self, provider_call_id: str, to: str) -> None:
+        """Have Plivo ask whom to connect the call with, once, which is then `to`.
+
+        It asks when the media stream is over, which it does not end itself. The call ends when `to`
+        does not pick up, or hangs up.
+
+        Raises:
+            CarrierError: it was refused, or it is not known what Plivo did. Then the call stays
+                ours: should Plivo ask all the same, it is told to go on.
+        """
+        call_uuid = self._call_uuid(provider_call_id)
+        instructions = self._instructions
+        instructions.prompts.cut(provider_call_id)
+        transfer_id = instructions.begin_transfer(call_uuid, to)
+        try:
+            url = f"{instructions.transfer_url(transfer_id)}{_STUBBORNLY}"
+            await self._instruct_anew(call_uuid, url)
+        except BaseException:
+            instructions.drop_transfer(transfer_id)
+            raise
+
     async def status(self, provider_call_id: str) -> CarrierStatus:
         """Look the call up: among live calls, among queued ones, then in the records.
 
@@ -197,7 +218,7 @@ class PlivoCarrier:
         call_uuid = self._call_uuid(provider_call_id)
 
         async def push(_: Prompt) -> None:
-            await self._instruct_anew(call_uuid)
+            await self._instruct_anew(call_uuid, self._instructions.webhook_url)
 
         for piece in pieces(text, MAX_TEXT_CHARS):
             if not await self._instructions.prompts.say(provider_call_id, piece, push):
@@ -212,7 +233,7 @@ class PlivoCarrier:
         """
         call_uuid = self._call_uuid(provider_call_id)
         self._instructions.prompts.cut(provider_call_id)
-        await self._instruct_anew(call_uuid)
+        await self._instruct_anew(call_uuid, self._instructions.webhook_url)
 
     async def listen(self, provider_call_id: str) -> None:
         """Nothing: a conversation that says nothing listens, by what it is answered."""
@@ -231,9 +252,8 @@ class PlivoCarrier:
 
     # --- requests -----------------------------------------------------------------------------
 
-    async def _instruct_anew(self, call_uuid: str) -> None:
-        """Have Plivo leave what it does on the call, and ask what to do instead."""
-        url = self._instructions.webhook_url
+    async def _instruct_anew(self, call_uuid: str, url: str) -> None:
+        """Have Plivo leave what it does on the call, and ask `url` what to do instead."""
         await self._ask(
             "transfer",
             lambda client: client.calls.update(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from voicecall.carriers.plivo import markup
 from voicecall.ports import ULAW_8K
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from voicecall.carriers.plivo.names import CallNames
     from voicecall.ports import AudioFormat, StreamUrls
 
+TRANSFER: Final = "transfer"
+"""Query parameter: the transfer that is to be carried out."""
+
+_TRANSFERS_REMEMBERED = 10_000
 # Long enough that a waiting call hardly asks, short enough to notice one that we forgot.
 _HOLD_S = 60
 # A socket that cannot be opened is not tried again in a tight circle.
@@ -43,8 +48,18 @@ class Manner:
     language: str = "en-US"
 
 
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """A call, as Plivo calls it, and whom it is to be connected with."""
+
+    call_uuid: str
+    to: str
+
+
 class Instructions:
     """Writes answers in Plivo XML.
+
+    Overflow: of more than 10 000 transfers that were begun, the oldest is forgotten.
 
     Args:
         webhook_url: the URL that Plivo reports to, asked whenever it is needed.
@@ -68,6 +83,7 @@ class Instructions:
         self._prompts = prompts
         self._urls = urls
         self._manner = manner or Manner()
+        self._transfers: OrderedDict[str, _Transfer] = OrderedDict()
 
     @property
     def prompts(self) -> Prompts:
@@ -83,14 +99,39 @@ class Instructions:
         """A URL that brings back our id of the call, and `fields`."""
         return markup.callback_url(self._webhook_url(), {"callId": call_id, **fields})
 
-    def next(self, record: CallRecord, call_uuid: str) -> bytes:
+    def begin_transfer(self, call_uuid: str, to: str) -> str:
+        """Have the call connected with `to` when it asks for that; the transfer's id.
+
+        Whom it is connected with is kept here: an id that was made up leads nowhere, nor does that
+        of another call.
+        """
+        transfer_id = secrets.token_hex(16)
+        self._transfers[transfer_id] = _Transfer(call_uuid, to)
+        if len(self._transfers) > _TRANSFERS_REMEMBERED:
+            self._transfers.popitem(last=False)
+        return transfer_id
+
+    def drop_transfer(self, transfer_id: str) -> None:
+        """Should the call still ask for it, it goes on with what it does otherwise."""
+        self._transfers.pop(transfer_id, None)
+
+    def transfer_url(self, transfer_id: str) -> str:
+        """Where a call asks for a transfer that was begun."""
+        return markup.callback_url(self._webhook_url(), {TRANSFER: transfer_id})
+
+    def next(self, record: CallRecord, call_uuid: str, *, transfer_id: str | None = None) -> bytes:
         """What the call shall do now.
 
         Args:
-            record: the call.
+            record: the call; it is over for us while it is handed on.
             call_uuid: what Plivo calls it.
+            transfer_id: the transfer that it asks for, if so.
         """
         prompt = self._prompts.next(self._names.known_as(call_uuid))
+        # Kept, as Plivo asks again when the answer is lost on its way.
+        transfer = self._transfers.get(transfer_id or "")
+        if transfer is not None and transfer.call_uuid == call_uuid:
+            return markup.document(markup.dial(transfer.to))
         if record.state.terminal:
             return markup.document(markup.hang_up())
         if self._urls is not None:

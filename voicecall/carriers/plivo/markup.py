@@ -117,6 +117,15 @@ def redirect(url: str) -> str:
     return _element("Redirect", url, method="POST")
 
 
+def dial(to: str) -> str:
+    """Connect the call with `to`, E.164 or a `sip:` address; what follows runs afterwards.
+
+    `to` is shown the number that the call is from.
+    """
+    noun = "User" if to.lower().startswith(("sip:", "sips:")) else "Number"
+    return f"<Dial>{_element(noun, to)}</Dial>"
+
+
 def hang_up(reason: Literal["rejected", "busy"] | None = None) -> str:
     """End the call; a `reason` refuses one that is not answered yet."""
     return _element("Hangup", "", reason=reason)

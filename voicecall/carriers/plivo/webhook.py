@@ -2,7 +2,8 @@
 
 All come to one URL as forms. Those that ask what to do next are answered in Plivo XML, the others
 with an empty 200. Our own fields travel in the URL's query, which Plivo signs with the rest:
-`callId`, the `input` a result belongs to, its `turn`, and the prompt that was `spoken`.
+`callId`, the `input` a result belongs to, its `turn`, the prompt that was `spoken`, and the
+`transfer` that is asked for.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from voicecall.call.events import (
 from voicecall.call.record import CallState, Direction
 from voicecall.carriers._stream import remark
 from voicecall.carriers.plivo import markup
+from voicecall.carriers.plivo.instructions import TRANSFER
 from voicecall.carriers.plivo.reasons import TERMINAL_STATUSES, Ending
 from voicecall.carriers.plivo.signature import form_fields
 from voicecall.errors import CodecError, VerificationError
@@ -188,7 +190,9 @@ class PlivoWebhook:
         spoken = report.query.get("spoken")
         if spoken is not None:
             self._instructions.prompts.said(report.known_as, spoken)
-        told = self._instructions.next(record, report.call_uuid)
+        told = self._instructions.next(
+            record, report.call_uuid, transfer_id=report.query.get(TRANSFER)
+        )
         return WebhookAnswer(200, markup.CONTENT_TYPE, told)
 
     def _report(self, request: WebhookRequest) -> _Report:
@@ -233,7 +237,7 @@ def _single(request: WebhookRequest) -> dict[str, str]:
 
 def _query(url: str) -> dict[str, str]:
     query = dict(parse_qsl(urlsplit(url).query))
-    for name in ("callId", "input", "turn", "spoken"):
+    for name in ("callId", "input", "turn", "spoken", TRANSFER):
         if name in query:
             _identity(query[name], name)
     return query

@@ -15,7 +15,12 @@ import orjson
 from voicecall.call.events import CallErrored, CallEvent
 from voicecall.call.record import CallState, Direction
 from voicecall.carriers.telnyx import markup
-from voicecall.carriers.telnyx.faults import ALREADY_TRANSCRIBING, MAY_RING, Refused
+from voicecall.carriers.telnyx.faults import (
+    ALREADY_TRANSCRIBING,
+    MAY_BE_DONE,
+    MAY_RING,
+    Refused,
+)
 from voicecall.carriers.telnyx.markup import ClientState
 from voicecall.carriers.telnyx.prompts import Prompts
 from voicecall.carriers.telnyx.rest import Rest
@@ -23,7 +28,7 @@ from voicecall.errors import CarrierError
 from voicecall.ports import CarrierStatus, DialRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from voicecall.call.record import CallRecord
     from voicecall.carriers.telnyx.markup import TelnyxSettings
@@ -39,6 +44,7 @@ REQUEST_TIMEOUT_S: Final = 9.0
 
 _PICK_UP_DELAYS_S = (0.5, 2.0)
 _PICKED_UP_REMEMBERED = 10_000
+_HANDED_ON_REMEMBERED = 10_000
 _CLOSE_TIMEOUT_S = 2.0
 # Slower than anybody speaks; only for reports that never come.
 _SPEECH_S_PER_CHAR = 0.15
@@ -81,6 +87,7 @@ class TelnyxCarrier:
         self._tasks: set[asyncio.Task[None]] = set()
         # Overflow: the oldest call is forgotten.
         self._picked_up: OrderedDict[str, None] = OrderedDict()
+        self._handed_on: OrderedDict[str, None] = OrderedDict()
 
     @property
     def name(self) -> str:
@@ -124,6 +131,60 @@ class TelnyxCarrier:
         """Send keys. Raises CarrierError."""
         await self._rest.command("send keys", provider_call_id, markup.keys(digits))
 
+    async def transfer(self, provider_call_id: str, to: str) -> None:
+        """Connect the call with `to`, once; returns before `to` picks up.
+
+        Should they not, the call is hung up, which Telnyx itself does only after they did.
+
+        Raises:
+            CarrierError: Telnyx refused, or it is not known what it did; the latter is never
+                `retryable`.
+        """
+        command = markup.transfer(self._settings, provider_call_id, to)
+        # Before the request: that they are busy may be reported faster than it is answered.
+        self._handed_on[provider_call_id] = None
+        if len(self._handed_on) > _HANDED_ON_REMEMBERED:
+            self._handed_on.popitem(last=False)
+        try:
+            what = "hand the call on"
+            await self._rest.command(what, provider_call_id, command, doubt=MAY_BE_DONE)
+        except BaseException:
+            # The call stays ours, whatever becomes of them.
+            self._handed_on.pop(provider_call_id, None)
+            raise
+        if self._urls is None:
+            self._prompts.cut(provider_call_id)
+            self._run(self._fall_silent(provider_call_id), f"fall silent {provider_call_id}")
+
+    def far_end_joined(self, provider_call_id: str) -> None:
+        """From now on Telnyx itself ends the call when one side hangs up."""
+        self._handed_on.pop(provider_call_id, None)
+
+    def far_end_left(self, provider_call_id: str) -> None:
+        """Hang up a call that was handed on, in the background: nobody came to talk with."""
+        if provider_call_id in self._handed_on:
+            del self._handed_on[provider_call_id]
+            self._run(self._let_go(provider_call_id), f"let go {provider_call_id}")
+
+    async def _fall_silent(self, provider_call_id: str) -> None:
+        """What is said on a call that was handed on is none of our business."""
+        try:
+            await self.stop_listening(provider_call_id)
+        except CarrierError as error:
+            logger.warning("a call that was handed on is still transcribed", exc_info=error)
+
+    async def _let_go(self, provider_call_id: str) -> None:
+        for delay_s in (*_PICK_UP_DELAYS_S, None):
+            try:
+                await self.hang_up(provider_call_id)
+            except CarrierError as error:
+                if delay_s is None or not error.retryable:
+                    logger.warning("a call with nobody to talk to is left open", exc_info=error)
+                    return
+                await asyncio.sleep(delay_s)
+            else:
+                return
+
     async def status(self, provider_call_id: str) -> CarrierStatus:
         """Look the call up. Raises CarrierError.
 
@@ -144,7 +205,7 @@ class TelnyxCarrier:
         return CarrierStatus(alive=call.get("is_alive") is True)
 
     async def close(self) -> None:
-        """Stop picking up, cut what is being said, and free the connections."""
+        """Stop what goes on in the background, cut what is being said, and free the connections."""
         self._prompts.close()
         tasks = list(self._tasks)
         for task in tasks:
@@ -152,7 +213,7 @@ class TelnyxCarrier:
         if tasks:
             _, stubborn = await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT_S)
             for task in stubborn:
-                logger.warning("picking up does not end", extra={"task": task.get_name()})
+                logger.warning("background work does not end", extra={"task": task.get_name()})
         await self._rest.close()
 
     # --- inbound calls ------------------------------------------------------------------------
@@ -180,9 +241,11 @@ class TelnyxCarrier:
         if len(self._picked_up) > _PICKED_UP_REMEMBERED:
             self._picked_up.popitem(last=False)
         # As many tasks as calls that wait, which are as many as are taken on.
-        task = asyncio.create_task(
-            self._pick_up(record.call_id, provider_call_id, act), name=f"pick up {record.call_id}"
-        )
+        work = self._pick_up(record.call_id, provider_call_id, act)
+        self._run(work, f"pick up {record.call_id}")
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

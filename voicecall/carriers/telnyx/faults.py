@@ -19,6 +19,7 @@ UNKNOWN_CALL: Final = "90015"
 ALREADY_TRANSCRIBING: Final = "90054"
 
 MAY_RING: Final = "the call may have been placed all the same, so it is not tried again"
+MAY_BE_DONE: Final = "it may have been done all the same, so it is not tried again"
 
 MAX_PAUSE_S: Final = 60.0
 _DEFAULT_PAUSE_S = 1.0
@@ -94,15 +95,15 @@ class Refused(CarrierError):
     Args:
         refusal: what it said.
         what: what it was asked to do, as in "place the call".
-        dialling: whether that was a dial, which must not be repeated while it is possible that it
-            worked.
+        doubt: what to say when it may have been done all the same, of what must not be repeated
+            then; empty where repeating does no harm.
 
     Attributes:
         refusal: what it said.
     """
 
-    def __init__(self, refusal: Refusal, what: str, *, dialling: bool) -> None:
-        advice, retryable = _advice(refusal, dialling=dialling)
+    def __init__(self, refusal: Refusal, what: str, *, doubt: str = "") -> None:
+        advice, retryable = _advice(refusal, doubt)
         code = f", code {refusal.code}" if refusal.code else ""
         remark = f": {refusal.remark}" if refusal.remark else ""
         super().__init__(
@@ -113,17 +114,17 @@ class Refused(CarrierError):
         self.refusal = refusal
 
 
-def unreachable(what: str, why: str, *, sent: bool, dialling: bool) -> CarrierError:
+def unreachable(what: str, why: str, *, sent: bool, doubt: str = "") -> CarrierError:
     """The error of a request without an answer.
 
     Args:
         what: what Telnyx was asked to do.
         why: what happened instead of an answer.
         sent: whether the request may have reached Telnyx.
-        dialling: whether it was a dial.
+        doubt: what to say when it may have been done, as of `Refused`.
     """
-    doubtful = sent and dialling
-    advice = MAY_RING if doubtful else "check the network and telnyx.apiBaseUrl, then try again"
+    doubtful = sent and bool(doubt)
+    advice = doubt if doubtful else "check the network and telnyx.apiBaseUrl, then try again"
     return CarrierError(f"could not have Telnyx {what}: {why}; {advice}", retryable=not doubtful)
 
 
@@ -149,11 +150,11 @@ def _first_error(body: bytes) -> Mapping[str, Any]:
     return first if isinstance(first, dict) else {}
 
 
-def _advice(refusal: Refusal, *, dialling: bool) -> tuple[str, bool]:
+def _advice(refusal: Refusal, doubt: str) -> tuple[str, bool]:
     """What to do about a refusal, and whether the same request may succeed later."""
     status = refusal.status
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return (MAY_RING, False) if dialling else ("try again later", True)
+        return (doubt, False) if doubt else ("try again later", True)
     if status < HTTPStatus.BAD_REQUEST:
         return "redirects are not followed; check telnyx.apiBaseUrl", False
     by_status = _ADVICE.get(status, "see the account's debugging events")

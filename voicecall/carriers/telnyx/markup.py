@@ -63,6 +63,8 @@ class TelnyxSettings:
         language: of that voice and of what callers say, where no media are streamed.
         transcription_engine: understands callers where no media are streamed.
         target_legs: who hears streamed audio; None leaves it to Telnyx.
+        from_number: a number of ours, shown to those that calls are handed on to; None is the one
+            that the call is to, which for calls we placed is none of ours.
         detect_machines: whether Telnyx listens for answering machines, which costs extra.
         max_duration_s: after which Telnyx ends a call even if we are gone; None is its 4 hours.
     """
@@ -75,6 +77,7 @@ class TelnyxSettings:
     language: str = "en-US"
     transcription_engine: str = "Telnyx"
     target_legs: TargetLegs | None = None
+    from_number: str | None = None
     detect_machines: bool = False
     max_duration_s: int | None = None
 
@@ -95,29 +98,48 @@ class ClientState:
 
     def encode(self) -> str:
         """The state as Telnyx takes it: base64."""
-        fields = {
-            "callId": self.call_id,
-            "direction": self.direction.value,
-            "streams": self.streams,
-        }
-        return base64.b64encode(orjson.dumps(fields)).decode("ascii")
+        return _encoded(
+            {
+                "callId": self.call_id,
+                "direction": self.direction.value,
+                "streams": self.streams,
+            }
+        )
 
     @classmethod
     def decode(cls, encoded: object) -> ClientState | None:
         """The state that `encode` wrote; None for everything else, such as another program's."""
-        if not isinstance(encoded, str):
-            return None
-        try:
-            fields = orjson.loads(base64.b64decode(encoded, validate=True))
-        except ValueError:
-            return None
-        match fields:
+        match _decoded(encoded):
             case {
                 "callId": str(call_id),
                 "direction": "inbound" | "outbound" as direction,
                 "streams": bool(streams),
             }:
                 return cls(call_id, Direction(direction), streams)
+            case _:
+                return None
+
+
+@dataclass(frozen=True, slots=True)
+class FarEnd:
+    """What webhooks of a leg bring back that somebody was handed on to: it is no call of ours.
+
+    Attributes:
+        provider_call_id: the call that was handed on.
+    """
+
+    provider_call_id: str
+
+    def encode(self) -> str:
+        """The state as Telnyx takes it: base64."""
+        return _encoded({"farEndOf": self.provider_call_id})
+
+    @classmethod
+    def decode(cls, encoded: object) -> FarEnd | None:
+        """The state that `encode` wrote; None for everything else."""
+        match _decoded(encoded):
+            case {"farEndOf": str(provider_call_id)}:
+                return cls(provider_call_id)
             case _:
                 return None
 
@@ -235,9 +257,36 @@ def keys(digits: str) -> Command:
     return Command("send_dtmf", {"digits": digits})
 
 
+def transfer(settings: TelnyxSettings, provider_call_id: str, to: str) -> Command:
+    """Connect the call with `to`, E.164 or a `sip:` address; when either leaves, both are over."""
+    parameters: dict[str, Any] = {
+        "to": to,
+        # Its leg is reported as a call that somebody places, which would be taken on as ours.
+        "target_leg_client_state": FarEnd(provider_call_id).encode(),
+        **_webhook(settings),
+    }
+    if settings.from_number is not None:
+        parameters["from_"] = settings.from_number
+    return Command("transfer", parameters)
+
+
 def hang_up() -> Command:
     """End the call."""
     return Command("hangup")
+
+
+def _encoded(fields: Mapping[str, object]) -> str:
+    return base64.b64encode(orjson.dumps(dict(fields))).decode("ascii")
+
+
+def _decoded(encoded: object) -> object:
+    """What was encoded; None for what was not."""
+    if not isinstance(encoded, str):
+        return None
+    try:
+        return orjson.loads(base64.b64decode(encoded, validate=True))
+    except ValueError:
+        return None
 
 
 def _stream(settings: TelnyxSettings, url: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from voicecall.carriers.telnyx.faults import Refusal, Refused, pause_s, unreachable
+from voicecall.carriers.telnyx.faults import MAY_RING, Refusal, Refused, pause_s, unreachable
 from voicecall.errors import CarrierError, DependencyMissing
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Rest:
     async def dial(self, parameters: Mapping[str, Any]) -> bytes:
         """Place a call; the answer's body. Raises Refused or CarrierError."""
         return await self._send(
-            "place the call", lambda: self._calls.dial(**parameters), dialling=True
+            "place the call", lambda: self._calls.dial(**parameters), doubt=MAY_RING
         )
 
     async def look_up(self, provider_call_id: str) -> bytes:
@@ -82,8 +82,17 @@ class Rest:
         _check_id(what, provider_call_id)
         return await self._send(what, lambda: self._calls.retrieve_status(provider_call_id))
 
-    async def command(self, what: str, provider_call_id: str, command: Command) -> None:
-        """Send a command about a call; `what` says in errors what it was to do.
+    async def command(
+        self, what: str, provider_call_id: str, command: Command, *, doubt: str = ""
+    ) -> None:
+        """Send a command about a call.
+
+        Args:
+            what: it is to do, for errors.
+            provider_call_id: the call.
+            command: the command.
+            doubt: what to say when it may have been done, of one that must not be repeated then;
+                empty where repeating does no harm.
 
         Raises:
             Refused: Telnyx answered, and not with a success.
@@ -91,14 +100,14 @@ class Rest:
         """
         _check_id(what, provider_call_id)
         send = getattr(self._actions, command.action)
-        await self._send(what, lambda: send(provider_call_id, **command.parameters))
+        await self._send(what, lambda: send(provider_call_id, **command.parameters), doubt=doubt)
 
     async def close(self) -> None:
         """Free the connections."""
         await self._package.client.close()
 
     async def _send(
-        self, what: str, request: Callable[[], Awaitable[Any]], *, dialling: bool = False
+        self, what: str, request: Callable[[], Awaitable[Any]], *, doubt: str = ""
     ) -> bytes:
         """Send one request, once; the answer's body.
 
@@ -114,13 +123,13 @@ class Rest:
                 return bytes(await answer.read())
         except TimeoutError:
             why = f"no answer within {self._timeout_s:g} s"
-            raise unreachable(what, why, sent=True, dialling=dialling) from None
+            raise unreachable(what, why, sent=True, doubt=doubt) from None
         except package.status_error as error:
-            raise self._refused(what, error.response, dialling=dialling) from None
+            raise self._refused(what, error.response, doubt=doubt) from None
         except package.connection_error as error:
             sent = not isinstance(error.__cause__, package.unsent)
             why = type(error.__cause__ or error).__name__
-            raise unreachable(what, why, sent=sent, dialling=dialling) from error
+            raise unreachable(what, why, sent=sent, doubt=doubt) from error
 
     async def _wait_out_pause(self, what: str) -> None:
         """Hold a request back while Telnyx wants none; nothing was sent, so nothing is repeated."""
@@ -135,12 +144,12 @@ class Rest:
         if pause_left_s > 0:
             await asyncio.sleep(pause_left_s)
 
-    def _refused(self, what: str, response: httpx.Response, *, dialling: bool) -> Refused:
+    def _refused(self, what: str, response: httpx.Response, *, doubt: str) -> Refused:
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             now_s = asyncio.get_running_loop().time()
             self._paused_until_s = max(self._paused_until_s, now_s + pause_s(response.headers))
         refusal = Refusal.read(response.status_code, response.content, self._api_key)
-        return Refused(refusal, what, dialling=dialling)
+        return Refused(refusal, what, doubt=doubt)
 
 
 def _check_id(what: str, provider_call_id: str) -> None:

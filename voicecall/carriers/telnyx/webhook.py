@@ -25,7 +25,7 @@ from voicecall.call.events import (
 )
 from voicecall.call.record import CallState, Direction
 from voicecall.carriers._stream import digit, mapping, remark, text
-from voicecall.carriers.telnyx.markup import ClientState
+from voicecall.carriers.telnyx.markup import ClientState, FarEnd
 from voicecall.carriers.telnyx.moment import milliseconds
 from voicecall.carriers.telnyx.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from voicecall.errors import CodecError, VerificationError
@@ -81,6 +81,8 @@ IGNORED: Final = frozenset(
 _SPEAK_ENDED = "call.speak.ended"
 _INITIATED = "call.initiated"
 _ANSWERED = "call.answered"
+_HANGUP = "call.hangup"
+_BRIDGED = "call.bridged"
 # The one failure that leaves a call without any audio; others are noticed by the media plane, which
 # lets a socket come back.
 _NEVER_CONNECTED = "connection_failed"
@@ -117,6 +119,14 @@ class Desk(Protocol):
         """Something said in Telnyx's own voice is over: said to its end, or cut."""
         ...
 
+    def far_end_joined(self, provider_call_id: str) -> None:
+        """Whom the call was handed on to talks with the other side."""
+        ...
+
+    def far_end_left(self, provider_call_id: str) -> None:
+        """Whom the call was handed on to has hung up, or did not pick up."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Report:
@@ -128,6 +138,7 @@ class _Report:
         at_ms: when it happened, in milliseconds since the epoch.
         payload: what happened.
         state: what we had Telnyx remember about the call.
+        far_end: the same, where it is no call of ours, but whom one was handed on to.
     """
 
     kind: str
@@ -135,6 +146,7 @@ class _Report:
     at_ms: int
     payload: Mapping[str, Any]
     state: ClientState | None
+    far_end: FarEnd | None
 
     @property
     def provider_call_id(self) -> str:
@@ -197,6 +209,8 @@ class TelnyxWebhook:
             CodecError: the body is not as Telnyx documents it; says which field is wrong.
         """
         report = _report(verified.request.body)
+        if report.far_end is not None:
+            return ()
         read = _READERS.get(report.kind)
         if read is None:
             if report.kind not in IGNORED:
@@ -212,7 +226,9 @@ class TelnyxWebhook:
         outbound one that was placed without us is connected.
         """
         report = _report(verified.request.body)
-        if report.kind == _SPEAK_ENDED:
+        if report.far_end is not None:
+            self._note_far_end(report.kind, report.far_end.provider_call_id)
+        elif report.kind == _SPEAK_ENDED:
             completed = report.payload.get("status") == "completed"
             self._desk.spoken(report.provider_call_id, report.id, completed=completed)
         elif report.kind == _INITIATED and record is not None and _waits(record):
@@ -220,6 +236,12 @@ class TelnyxWebhook:
         elif report.kind == _ANSWERED and record is not None and _unknown_to_us(report, record):
             self._desk.connect(record)
         return WebhookAnswer()
+
+    def _note_far_end(self, kind: str, provider_call_id: str) -> None:
+        if kind == _BRIDGED:
+            self._desk.far_end_joined(provider_call_id)
+        elif kind == _HANGUP:
+            self._desk.far_end_left(provider_call_id)
 
 
 def _waits(record: CallRecord) -> bool:
@@ -247,6 +269,7 @@ def _report(body: bytes) -> _Report:
         at_ms=milliseconds(data.get("occurred_at"), "data.occurred_at"),
         payload=payload,
         state=ClientState.decode(payload.get("client_state")),
+        far_end=FarEnd.decode(payload.get("client_state")),
     )
 
 
@@ -341,7 +364,7 @@ _READERS: Mapping[str, _Reader] = {
     _INITIATED: _initiated,
     "call.ringing": _ringing,
     _ANSWERED: _answered,
-    "call.hangup": _ended,
+    _HANGUP: _ended,
     "call.dtmf.received": _dtmf,
     "call.transcription": _transcript,
     "call.machine.detection.ended": _machine,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from voicecall.carriers.twilio import markup
-from voicecall.carriers.twilio.faults import Refused
+from voicecall.carriers.twilio.faults import MAY_BE_DONE, Refused
 from voicecall.carriers.twilio.rest import Account, Rest, Timeouts
 from voicecall.carriers.twilio.webhook import LIVE_STATUSES, direction, end_reason
 from voicecall.errors import CarrierError, InvalidRequest
@@ -112,6 +112,23 @@ class TwilioCarrier:
         """
         self._instructions.prompts.cut(provider_call_id)
         await self._update("send keys", provider_call_id, twiml=self._instructions.keys(digits))
+
+    async def transfer(self, provider_call_id: str, to: str) -> None:
+        """Connect the call with `to`, once, whatever it does; returns before `to` picks up.
+
+        A media stream is cut. The call ends when `to` does not pick up, or hangs up.
+
+        Raises:
+            CarrierError: Twilio refused, or it is not known what it did; the latter is never
+                `retryable`.
+        """
+        self._instructions.prompts.cut(provider_call_id)
+        await self._rest.update(
+            "hand the call on",
+            _checked(provider_call_id),
+            {"twiml": self._instructions.transfer(to)},
+            doubt=MAY_BE_DONE,
+        )
 
     async def status(self, provider_call_id: str) -> CarrierStatus:
         """Look the call up. Raises CarrierError."""

@@ -15,6 +15,7 @@ NOT_IN_PROGRESS: Final = 21220
 TOO_MANY: Final = frozenset({429, 20429})
 
 MAY_RING: Final = "the call may ring all the same, and is hung up once Twilio reports it"
+MAY_BE_DONE: Final = "it may have been done all the same, so it is not tried again"
 
 _ADVICE: Mapping[int, str] = {
     401: "check twilio.accountSid and twilio.authToken",

@@ -122,6 +122,10 @@ class Instructions:
         """Send key tones on a call, whatever it does, and then ask."""
         return markup.document(markup.play_digits(digits), self._ask(None))
 
+    def transfer(self, to: str) -> str:
+        """Connect a call with `to`, whatever it does; it ends when that is over, or fails."""
+        return markup.document(markup.dial(to))
+
     def silence(self) -> str:
         """Stop what a call does, and ask."""
         return markup.document(self._ask(None))

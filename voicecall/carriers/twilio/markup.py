@@ -133,6 +133,15 @@ def redirect(url: str) -> str:
     return _element("Redirect", _text(url), method="POST")
 
 
+def dial(to: str) -> str:
+    """Connect the call with `to`, E.164 or a `sip:` address; what follows is done afterwards.
+
+    `to` is shown the number that the call is from.
+    """
+    noun = "Sip" if to.lower().startswith(("sip:", "sips:")) else "Number"
+    return _element("Dial", _element(noun, _text(to)))
+
+
 def hang_up() -> str:
     """End the call."""
     return _element("Hangup")

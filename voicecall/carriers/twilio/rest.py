@@ -111,31 +111,37 @@ class Rest:
             "place the call",
             lambda calls: calls.create_async(**parameters),
             timeout_s=self._timeouts.dial_s,
-            once=True,
+            doubt=MAY_RING,
         )
         if not isinstance(call.sid, str) or not call.sid:
-            raise _unreadable("place the call", once=True)
+            raise _unreadable("place the call", MAY_RING)
         return call.sid
 
-    async def update(self, what: str, call_sid: str, parameters: Mapping[str, Any]) -> None:
+    async def update(
+        self, what: str, call_sid: str, parameters: Mapping[str, Any], *, doubt: str = ""
+    ) -> None:
         """Change a call.
 
         Args:
             what: is being done, for errors.
             call_sid: the call.
             parameters: what changes, as the SDK names it.
+            doubt: what to say when it may have been done, of a change that must not be repeated
+                then; empty where repeating does no harm.
 
         Raises:
             CarrierError: it was refused, or it is not known whether it was done.
         """
-        await self._patiently(what, lambda calls: calls(call_sid).update_async(**parameters))
+        await self._patiently(
+            what, lambda calls: calls(call_sid).update_async(**parameters), doubt=doubt
+        )
 
     async def fetch(self, call_sid: str) -> tuple[str, str]:
         """A call's status and direction, as Twilio words them. Raises CarrierError."""
         what = "look the call up"
         call = await self._patiently(what, lambda calls: calls(call_sid).fetch_async())
         if not isinstance(call.status, str):
-            raise _unreadable(what, once=False)
+            raise _unreadable(what)
         return call.status, str(call.direction or "")
 
     async def close(self) -> None:
@@ -144,7 +150,9 @@ class Rest:
         if self._http is not None:
             await self._http.close()
 
-    async def _patiently(self, what: str, request: Callable[[Any], Awaitable[Any]]) -> Any:  # noqa: ANN401  (the SDK has no types)
+    async def _patiently(
+        self, what: str, request: Callable[[Any], Awaitable[Any]], *, doubt: str = ""
+    ) -> Any:  # noqa: ANN401  (the SDK has no types)
         """Ask when Twilio wants to be asked, if that is soon enough."""
         timeout_s = self._timeouts.request_s
         pause_s = self._pause_s()
@@ -153,7 +161,7 @@ class Rest:
                 f"Twilio wants no requests for {pause_s:.0f} s", retryable=True, status=429
             )
         await asyncio.sleep(pause_s)
-        return await self._ask(what, request, timeout_s=timeout_s - pause_s, once=False)
+        return await self._ask(what, request, timeout_s=timeout_s - pause_s, doubt=doubt)
 
     async def _ask(
         self,
@@ -161,7 +169,7 @@ class Rest:
         request: Callable[[Any], Awaitable[Any]],
         *,
         timeout_s: float,
-        once: bool,
+        doubt: str,
     ) -> Any:  # noqa: ANN401  (the SDK has no types)
         """Send one request.
 
@@ -169,7 +177,7 @@ class Rest:
             what: is being done, for errors.
             request: sends it, given the SDK's calls.
             timeout_s: until when it has to be answered.
-            once: whether repeating it could do harm.
+            doubt: what to say when it may have been done; empty for what may be repeated.
         """
         if self._closed:
             raise CarrierError(f"Twilio did not {what}: the carrier is closed")
@@ -181,8 +189,8 @@ class Rest:
         except TimeoutError:
             raise CarrierError(
                 f"Twilio did not answer within {timeout_s:.0f} s when asked to {what}"
-                f"{_afterwards(once=once)}",
-                retryable=not once,
+                f"{_afterwards(doubt)}",
+                retryable=not doubt,
             ) from None
         except sdk.not_connected as error:
             raise CarrierError(
@@ -193,17 +201,17 @@ class Rest:
         except (sdk.broken, OSError) as error:
             raise CarrierError(
                 f"the connection to {self._address()} broke when Twilio was asked to {what} "
-                f"({type(error).__name__}){_afterwards(once=once)}",
-                retryable=not once,
+                f"({type(error).__name__}){_afterwards(doubt)}",
+                retryable=not doubt,
             ) from None
         except sdk.refusal as error:
-            raise _refused(what, error, once=once) from None
+            raise _refused(what, error, doubt) from None
         except Exception as error:  # noqa: BLE001  (a request's boundary: the SDK trusts answers)
             # Where it failed says enough; the error itself may repeat the answer.
             frame = traceback.extract_tb(error.__traceback__)[-1]
             fields = {"error": type(error).__name__, "at": f"{frame.name}:{frame.lineno}"}
             logger.warning("Twilio's answer is unreadable", extra=fields)
-            raise _unreadable(what, once=once) from None
+            raise _unreadable(what, doubt) from None
 
     def _calls(self) -> Any:  # noqa: ANN401  (the SDK has no types)
         """The SDK's calls; its HTTP client can only be made in an event loop."""
@@ -318,7 +326,7 @@ class _Sdk:
         return client
 
 
-def _refused(what: str, error: Any, *, once: bool) -> Refused:  # noqa: ANN401  (the SDK has no types)
+def _refused(what: str, error: Any, doubt: str) -> Refused:  # noqa: ANN401  (the SDK has no types)
     http_status = error.status if isinstance(error.status, int) else _HTTP_SERVER_ERROR
     code = error.code if isinstance(error.code, int) else None
     # What is said is prefixed by the SDK, or split in title and detail.
@@ -326,23 +334,23 @@ def _refused(what: str, error: Any, *, once: bool) -> Refused:  # noqa: ANN401  
     too_many = http_status in TOO_MANY or code in TOO_MANY
     broken = http_status >= _HTTP_SERVER_ERROR
     return Refused(
-        f"{what}{_afterwards(once=once)}" if broken else what,
+        f"{what}{_afterwards(doubt)}" if broken else what,
         http_status=http_status,
         twilio_code=code,
         said=said.removeprefix("Unable to create record: ").removeprefix(
             "Unable to update record: "
         ),
-        retryable=too_many or (broken and not once),
+        retryable=too_many or (broken and not doubt),
     )
 
 
-def _unreadable(what: str, *, once: bool) -> CarrierError:
+def _unreadable(what: str, doubt: str = "") -> CarrierError:
     return CarrierError(
-        f"Twilio was asked to {what} and gave an unreadable answer{_afterwards(once=once)}",
-        retryable=not once,
+        f"Twilio was asked to {what} and gave an unreadable answer{_afterwards(doubt)}",
+        retryable=not doubt,
         status="unreadable",
     )
 
 
-def _afterwards(*, once: bool) -> str:
-    return f"; {MAY_RING}" if once else ""
+def _afterwards(doubt: str) -> str:
+    return f"; {doubt}" if doubt else ""

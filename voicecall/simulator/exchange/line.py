@@ -12,7 +12,7 @@ from voicecall.errors import CallHasEnded
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from voicecall.simulator.exchange.party import Party
+    from voicecall.simulator.exchange.party import Party, Pickup
     from voicecall.simulator.phone import Phone
 
 Direction: TypeAlias = Literal["inbound", "outbound"]
@@ -44,6 +44,9 @@ class Line:
         sockets: how many media sockets the phone has connected.
         ended: set when somebody has hung up.
         reason: who did.
+        handed_on: whom the party was connected with instead of the customer, in order.
+        far_end: what comes of ringing there.
+        far_end_left: set when whoever picked up there hangs up.
         log: what the carrier complains about and takes note of, the latest 1000 entries.
     """
 
@@ -67,6 +70,9 @@ class Line:
         self.sockets = 0
         self.ended = asyncio.Event()
         self.reason: Ending | None = None
+        self.handed_on: list[str] = []
+        self.far_end: Pickup = "answer"
+        self.far_end_left = asyncio.Event()
         self.log: deque[str] = deque(maxlen=_MAX_LOG)
         self._socket_opened = asyncio.Event()
         self._talking: asyncio.Task[None] | None = None
@@ -96,6 +102,11 @@ class Line:
             working.cancel()
             ending.cancel()
             await asyncio.gather(working, ending, return_exceptions=True)
+
+    def ring_far_end(self, to: str) -> bool:
+        """Let somebody else's phone ring; whether they pick up."""
+        self.handed_on.append(to)
+        return self.far_end in {"answer", "machine"}
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` besides, until the call is over; what it raises is logged."""

@@ -47,6 +47,11 @@ _NOT_TAKEN: Mapping[Pickup, Cause] = {
     "reject": plivo_line.REJECTED,
     "no-answer": plivo_line.NO_ANSWER,
 }
+_DIAL_STATUSES: Mapping[Pickup, str] = {
+    "busy": "busy",
+    "reject": "failed",
+    "no-answer": "no-answer",
+}
 # What a request for instructions is called: in faults, and in its `Event`.
 _OCCASIONS: Mapping[str, tuple[str, str]] = {
     "answer": ("answer", "StartApp"),
@@ -239,6 +244,14 @@ class PlivoCall:
             await self._stream(element, self.wire(element))
         else:
             self.stream_aside(element)
+
+    async def dial(self, element: plivo_xml.Dial) -> str:
+        """Let somebody else talk with the party, until one of both hangs up."""
+        self._line.see_transfer()
+        if not self._line.ring_far_end(element.to):
+            return _DIAL_STATUSES[self._line.far_end]
+        await self._line.interruptibly(self._line.far_end_left.wait())
+        return "completed"
 
     def stream_aside(self, element: plivo_xml.Stream) -> str:
         """Connect media while something else is done; the stream's id."""

@@ -37,6 +37,7 @@ _LANGUAGES = frozenset(
 )  # fmt: skip
 _MAX_SPEAK_CHARS = 3000
 _KEYS = frozenset("0123456789*#")
+_PHONE = re.compile(r"\+?[0-9]{2,15}")
 _TONES = re.compile(r"[0-9*#wW]+")
 _EXTRA_HEADER = re.compile(r"([A-Za-z0-9]+)=([A-Za-z0-9]+)")
 
@@ -158,7 +159,22 @@ class Hangup:
     schedule_s: int | None = None
 
 
-Verb: TypeAlias = Speak | Play | Wait | Dtmf | GetInput | Stream | Redirect | Hangup
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Connect the call with somebody else, until one of both hangs up.
+
+    Attributes:
+        to: a number, or a `sip:` address.
+        action: whom to ask what to do afterwards; empty to go on with the document.
+        method: how.
+    """
+
+    to: str
+    action: str = ""
+    method: Method = "POST"
+
+
+Verb: TypeAlias = Speak | Play | Wait | Dtmf | GetInput | Stream | Dial | Redirect | Hangup
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +248,10 @@ class Performer(Protocol):
         """Connect media; returns when the next element may begin."""
         ...
 
+    async def dial(self, element: Dial) -> str:
+        """Connect with somebody else; returns when that is over, with its `DialStatus`."""
+        ...
+
     def hang_up_later(self, after_s: int) -> None:
         """End the call in so many seconds."""
         ...
@@ -253,6 +273,10 @@ async def perform(document: Document, call: Performer) -> Ending:
                 ask = await _get_input(element, call)
                 if ask is not None:
                     return ask
+            case Dial(action=action, method=method):
+                said = {"DialStatus": await call.dial(element)}
+                if action:
+                    return Ask("action", action, method, said)
             case _:
                 await _perform_one(element, call)
     return None
@@ -476,6 +500,24 @@ def _stream(element: Element, attributes: _Attributes, _: list[str]) -> Stream:
     )
 
 
+def _dial(element: Element, attributes: _Attributes, remarks: list[str]) -> Dial:
+    if [child.tag for child in element] not in (["Number"], ["User"]):
+        raise XmlError("<Dial> is read with one <Number> or <User> in it, and nothing else")
+    noun = element[0]
+    found = _Attributes(noun)
+    found.ignored("sendDigits", "sendOnPreanswer", "sipHeaders")
+    remarks += found.unasked()
+    to = content(noun)
+    if noun.tag == "User" and not to.lower().startswith(("sip:", "sips:")):
+        raise XmlError("<User> is no sip: address")
+    if noun.tag == "Number" and not _PHONE.fullmatch(to):
+        raise XmlError("<Number> is none")
+    attributes.ignored("callerId", "callerName", "hangupOnStar", "dialMusic", "sipHeaders")
+    attributes.number("timeout", 120, low=1)
+    attributes.number("timeLimit", 14_400, low=1)
+    return Dial(to, attributes.url("action"), attributes.method())
+
+
 def _redirect(element: Element, attributes: _Attributes, _: list[str]) -> Redirect:
     url = content(element)
     if not is_http_url(url):
@@ -500,6 +542,7 @@ _VERBS: Mapping[str, _Reader] = {
     "DTMF": _dtmf,
     "GetInput": _get_input_element,
     "Stream": _stream,
+    "Dial": _dial,
     "Redirect": _redirect,
     "Hangup": _hang_up,
 }

@@ -82,6 +82,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "answer": _Command("answer", TelnyxCall.answer, _WAITING),
     "reject": _Command("reject", TelnyxCall.reject, _WAITING),
     "hangup": _Command("hang-up", TelnyxCall.hang_up_now, _ALIVE),
+    "transfer": _Command("transfer", TelnyxCall.transfer),
     "speak": _Command("speak", TelnyxCall.speak),
     "playback_stop": _Command("stop-speaking", TelnyxCall.stop_speaking),
     "send_dtmf": _Command("keys", TelnyxCall.send_keys),

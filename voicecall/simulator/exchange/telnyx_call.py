@@ -13,6 +13,7 @@ from voicecall.simulator.exchange import telnyx_commands as commands
 from voicecall.simulator.exchange import telnyx_refusals as refusals
 from voicecall.simulator.exchange.line import Direction, Line
 from voicecall.simulator.exchange.telnyx_hangup import (
+    BRIDGE_OVER,
     ENDINGS,
     REJECTED,
     TIME_LIMIT,
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 
     from voicecall.clock import Clock
     from voicecall.simulator.exchange.party import Pickup
-    from voicecall.simulator.exchange.telnyx_commands import Dialling, Fields, Streaming
+    from voicecall.simulator.exchange.telnyx_commands import (
+        Dialling,
+        Fields,
+        Streaming,
+        Transferring,
+    )
     from voicecall.simulator.exchange.telnyx_events import Moments
     from voicecall.simulator.exchange.telnyx_voice import Manners
 
@@ -130,6 +136,7 @@ class TelnyxCall(Line):
         self._voice: Voice | None = None
         self._stream: asyncio.Task[None] | None = None
         self._ears: asyncio.Task[None] | None = None
+        self._far_end: asyncio.Task[None] | None = None
 
     # --- its life ------------------------------------------------------------------------------
 
@@ -279,6 +286,16 @@ class TelnyxCall(Line):
         """Let the party hear keys."""
         self.party.keys(commands.keys(fields).translate(_PAUSES))
 
+    def transfer(self, fields: Fields) -> None:
+        """Connect the party with somebody else; streams and transcriptions go on meanwhile."""
+        transferring = commands.Transferring.read(fields)
+        self._report_to(commands.webhook_url(fields))
+        if self._group is None:
+            raise refusals.not_answered()
+        if self._far_end is not None and not self._far_end.done():
+            raise refusals.not_possible("This call is being transferred already.")
+        self._far_end = self._group.create_task(self._talk_with_far_end(transferring))
+
     def start_streaming(self, fields: Fields) -> None:
         """Stream the call's media."""
         if self._stream is not None:
@@ -316,6 +333,41 @@ class TelnyxCall(Line):
         """Have webhooks bring back something else, as every command may."""
         if fields.client_state() is None:
             raise refusals.missing("client_state")
+
+    async def _talk_with_far_end(self, transferring: Transferring) -> None:
+        """Ring somebody else; when they were reached and hang up, the call is over."""
+        leg = {
+            "call_control_id": f"v3:{uuid.uuid4().hex}-{uuid.uuid4().hex[:12]}_B",
+            "call_leg_id": str(uuid.uuid4()),
+            "client_state": transferring.state,
+            "from": transferring.from_number or self.to_number,
+            "to": transferring.to,
+            "start_time": self._office.moments.now(),
+        }
+        self._report("call.initiated", direction="outgoing", state=BRIDGING, **leg)
+        if not self.ring_far_end(transferring.to):
+            self._report_far_end_left(leg, UNREACHED[self.far_end])
+            return
+        try:
+            self._report("call.answered", state=ANSWERED, **leg)
+            self._report("call.bridged", **leg)
+            self._report("call.bridged", **self._parties())
+            await self.far_end_left.wait()
+            self._hangup = BRIDGE_OVER
+            self.hang_up("carrier")
+        finally:
+            self._report_far_end_left(leg, BRIDGE_OVER)
+
+    def _report_far_end_left(self, leg: Mapping[str, Any], hangup: Hangup) -> None:
+        self._report(
+            "call.hangup",
+            state=HANGUP,
+            hangup_cause=hangup.cause,
+            hangup_source=hangup.source,
+            sip_hangup_cause=hangup.sip,
+            end_time=self._office.moments.now(),
+            **leg,
+        )
 
     # --- the party's doing ---------------------------------------------------------------------
 

@@ -118,14 +118,18 @@ class Fields:
 
     def client_state(self) -> str | None:
         """What webhooks shall bring back."""
-        value = self.text("client_state")
+        return self.state("client_state")
+
+    def state(self, name: str) -> str | None:
+        """What the webhooks of some leg shall bring back."""
+        value = self.text(name)
         if value is None:
             return None
         try:
             base64.b64decode(value, validate=True)
         except ValueError:
             why = "The value must be a valid Base-64 encoded string."
-            raise refusals.invalid("client_state", why) from None
+            raise refusals.invalid(name, why) from None
         return value
 
     def web_url(self, name: str) -> str | None:
@@ -309,6 +313,36 @@ class Transcribing:
         config = fields.mapping("transcription_engine_config")
         engine = fields.choice("transcription_engine", _ENGINES, "A")
         return cls(engine, config.get("interim_results") is True)
+
+
+@dataclass(frozen=True, slots=True)
+class Transferring:
+    """Whom a call is to be connected with.
+
+    Attributes:
+        to: a number, or a `sip:` address.
+        from_number: caller id; None is the number that the call was to.
+        state: what the webhooks of their leg bring back.
+    """
+
+    to: str
+    from_number: str | None
+    state: str | None
+
+    @classmethod
+    def read(cls, fields: Fields) -> Transferring:
+        """Check the body of `transfer`. Raises Refused."""
+        to = fields.required("to")
+        if not to.lower().startswith(("sip:", "sips:")):
+            to = fields.phone_number("to")
+        given = fields.text("from")
+        fields.number("timeout_secs", 30, 5, 600)
+        fields.number("time_limit_secs", LONGEST_CALL_S, 60, LONGEST_CALL_S)
+        return cls(
+            to,
+            None if given is None else fields.phone_number("from"),
+            fields.state("target_leg_client_state"),
+        )
 
 
 def rejection(fields: Fields) -> str:

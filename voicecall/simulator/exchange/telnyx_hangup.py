@@ -32,6 +32,7 @@ class Hangup:
 
 NO_ANSWER: Final = Hangup("no_answer", "unknown", "487")
 TIMEOUT: Final = Hangup("timeout", "unknown", "487")
+BRIDGE_OVER: Final = Hangup("normal_clearing", "callee", "200")
 TIME_LIMIT: Final = Hangup("time_limit", "unknown", "200")
 
 ENDINGS: Final[Mapping[tuple[Direction, bool, Ending], Hangup]] = {

@@ -70,6 +70,7 @@ _PACE = 0.02
 _DETECTION_S = 4.0
 _MS_PER_S = 1000
 _FIRST_IS_KEYS = re.compile(r"<Response>\s*<Play [^>]*digits=")
+_FIRST_IS_DIAL = re.compile(r"<Response>\s*<Dial[ >]")
 _MARKUP = frozenset({"text/xml", "application/xml", "text/html"})
 # What a call comes to that the callee did not take, and how a phone network says so.
 _NOT_TAKEN: Mapping[Pickup, tuple[str, int]] = {
@@ -89,8 +90,9 @@ class TwilioExchange(Exchange[TwilioLine]):
     """A simulated Twilio with one account.
 
     Faults have the places `dial`, `look-up`, `hang-up`, `keys` (a document that begins with key
-    tones), `update` (any other), `socket`, and the webhooks `initiated`, `ringing`, `answered`,
-    `completed`, `voice` (instructions), `machine` and `stream`.
+    tones), `transfer` (one that connects somebody else), `update` (any other), `socket`, and the
+    webhooks `initiated`, `ringing`, `answered`, `completed`, `voice` (instructions), `machine` and
+    `stream`.
 
     Args:
         party: who is reached by a call.
@@ -416,6 +418,8 @@ def _place(change: Change) -> str:
     """What a change of a call is called in faults."""
     if change.begin is None:
         return "hang-up"
+    if _FIRST_IS_DIAL.search(change.begin.twiml):
+        return "transfer"
     return "keys" if _FIRST_IS_KEYS.search(change.begin.twiml) else "update"
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from voicecall.clock import Clock
+    from voicecall.simulator.exchange.party import Pickup
     from voicecall.simulator.exchange.twilio_line import TwilioLine
     from voicecall.simulator.stream import Closing
     from voicecall.simulator.wire import Wire
@@ -29,6 +30,12 @@ _BROKEN_SOCKET = 31903
 _REFUSED_HANDSHAKE = 31920
 _CLOSED_SOCKET = 31921
 _NO_CLOSE = 1006
+
+_DIAL_STATUSES: Mapping[Pickup, str] = {
+    "busy": "busy",
+    "no-answer": "no-answer",
+    "reject": "busy",
+}
 
 _KEY_S = 0.2
 _WAIT_S = 0.5
@@ -128,6 +135,14 @@ class Stage:
         finally:
             self._line.on_stream = None
             reports.stopped()
+
+    async def dial(self, verb: twiml.Dial) -> str:
+        """Let somebody else talk with the party, until one of both hangs up."""
+        self._line.pick_up()
+        if not self._line.ring_far_end(verb.to):
+            return _DIAL_STATUSES[self._line.far_end]
+        await self._line.far_end_left.wait()
+        return "completed"
 
     async def apologise(self) -> None:
         """Say that there are no instructions that could be done."""

@@ -10,6 +10,7 @@ Source: Twilio, "TwiML for Programmable Voice"; error and warning dictionary, 11
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
@@ -37,6 +38,8 @@ _STREAM_URL = 31923
 _STREAM_QUERY = 31920
 _STREAM_TRACK = 31941
 _INVALID_DIGITS = 13420
+_INVALID_NUMBER = 13223
+_NUMBER = re.compile(r"\+?[0-9]{2,15}")
 _TRUE = "true"
 
 Method: TypeAlias = Literal["GET", "POST"]
@@ -155,7 +158,22 @@ class Reject:
     reason: Literal["busy", "rejected"] = "rejected"
 
 
-Verb: TypeAlias = Say | Play | Pause | Gather | Stream | Redirect | Hangup | Reject
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Connect the call with somebody else, until one of both hangs up.
+
+    Attributes:
+        to: a number, or a `sip:` address.
+        action: whom to ask what to do afterwards; None to go on with the document.
+        method: how.
+    """
+
+    to: str
+    action: str | None = None
+    method: Method = "POST"
+
+
+Verb: TypeAlias = Say | Play | Pause | Gather | Stream | Dial | Redirect | Hangup | Reject
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +241,10 @@ class Performer(Protocol):
         """Connect media; returns when the other side has closed the socket."""
         ...
 
+    async def dial(self, verb: Dial) -> str:
+        """Connect with somebody else; returns when that is over, with its `DialCallStatus`."""
+        ...
+
 
 async def perform(document: Document, call: Performer) -> Ending:
     """Do what a document says, until it is left or there is nothing more to do.
@@ -247,6 +269,9 @@ async def _perform_one(verb: Verb, call: Performer) -> Ending | None:
         case Stream():
             await call.stream(verb)
             return None if verb.action is None else Ask(verb.action, verb.method)
+        case Dial():
+            said = {"DialCallStatus": await call.dial(verb)}
+            return None if verb.action is None else Ask(verb.action, verb.method, said)
         case Redirect(url, method):
             return Ask(url, method)
         case _:
@@ -429,6 +454,22 @@ def _parameter(element: Element, remarks: list[Remark]) -> tuple[str, str]:
     return name, value
 
 
+def _dial(element: Element, attributes: _Attributes, remarks: list[Remark]) -> Dial:
+    if len(element) > 1 or (len(element) and element[0].tag not in {"Number", "Sip"}):
+        raise TwimlError(SCHEMA, "<Dial> is read with one <Number> or <Sip> in it, or a number")
+    for noun in element:
+        found = _Attributes(noun)
+        found.ignored("sendDigits", "username", "password")
+        found.finish(remarks)
+    to = content(element)
+    if not (_NUMBER.fullmatch(to) or to.lower().startswith(("sip:", "sips:"))):
+        raise TwimlError(_INVALID_NUMBER, "whom to <Dial> is nobody")
+    attributes.number("timeout", 30)
+    attributes.number("timeLimit", 14_400, high=86_400)
+    attributes.ignored("callerId", "answerOnBridge", "hangupOnStar", "ringTone", "sequential")
+    return Dial(to, attributes.optional("action"), attributes.method())
+
+
 def _redirect(element: Element, attributes: _Attributes, _: list[Remark]) -> Redirect:
     return Redirect(content(element), attributes.method())
 
@@ -449,6 +490,7 @@ _VERBS: Mapping[str, _Reader] = {
     **_PROMPTS,
     "Gather": _gather_verb,
     "Connect": _connect,
+    "Dial": _dial,
     "Redirect": _redirect,
     "Hangup": _hang_up,
     "Reject": _reject,
