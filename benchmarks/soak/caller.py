@@ -54,7 +54,6 @@ class Caller:
     Attributes:
         socket: to misbehave on.
         wire: makes the carrier's messages.
-        sound: the frame that is said over and over.
         clears: clears received.
         closed: done when the connection has ended, with the code of the server's close.
     """
@@ -62,11 +61,11 @@ class Caller:
     def __init__(self, socket: WebSocket, call_sid: str) -> None:
         self.socket = socket
         self.wire = TwilioWire(StreamIdentity(call_sid, ACCOUNT_SID))
-        self.sound = SILENCE
         self.clears = 0
         self.closed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._marks: dict[str, asyncio.TimerHandle] = {}
         self._heard_ms = 0.0
+        self._unsaid_frames = 0
         self._silent_s = 0.0
         self._work = [asyncio.create_task(self._read())]
 
@@ -78,6 +77,10 @@ class Caller:
             UpgradeRefused: the server wants none of it.
         """
         return cls(await WebSocket.open(url or call.url), call.provider_call_id)
+
+    def __repr__(self) -> str:
+        closed = self.closed.done()
+        return f"<Caller: {self._heard_ms:.0f} ms heard, clears: {self.clears}, closed: {closed}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,10 +109,10 @@ class Caller:
             self.socket.send(message)
 
     async def say(self, duration_ms: int) -> None:
-        """Sound for `duration_ms`, then be silent."""
-        self.sound = TONE
-        await asyncio.sleep(duration_ms / 1000)
-        self.sound = SILENCE
+        """Sound for `duration_ms`, however late this process is, then be silent."""
+        self._unsaid_frames = duration_ms // FRAME_MS
+        while self._unsaid_frames and not self.closed.done():
+            await asyncio.sleep(FRAME_S)
 
     async def hears(self, audio_ms: int = 1) -> None:
         """Wait until the bot says something, the stream ends, or a person would speak again.
@@ -134,7 +137,9 @@ class Caller:
         frame = 0
         while not self.closed.done():
             frame += 1
-            self.send(self.wire.media(self.sound, frame * FRAME_MS))
+            sound = TONE if self._unsaid_frames else SILENCE
+            self._unsaid_frames = max(0, self._unsaid_frames - 1)
+            self.send(self.wire.media(sound, frame * FRAME_MS))
             due_s += FRAME_S
             await asyncio.sleep(max(0.0, due_s - loop.time()))
 

@@ -165,7 +165,10 @@ async def barge_in(site: Site, rng: random.Random) -> str:
             await caller.ended()
             await _hung_up(site, call)
             if not caller.clears:
-                raise WrongAnswer("nothing was cleared when the caller interrupted")
+                record = await site.carrier.record(call.call_id)
+                raise WrongAnswer(
+                    f"nothing was cleared when the caller interrupted: {caller} {record}"
+                )
         return await _over(site, call, "completed")
 
 
@@ -541,6 +544,7 @@ async def behave(site: Site, behaviour: Behaviour, rng: random.Random) -> None:
 
 def _fail(site: Site, text: str) -> None:
     site.failed += 1
+    print(f"wrong: {text}", flush=True)
     if len(site.failures) < FAILURES_KEPT:
         site.failures.append(text)
 
