@@ -111,7 +111,7 @@ class Caller:
     async def say(self, duration_ms: int) -> None:
         """Sound for `duration_ms`, however late this process is, then be silent."""
         self._unsaid_frames = duration_ms // FRAME_MS
-        while self._unsaid_frames and not self.closed.done():
+        while self._unsaid_frames and not self.closed.done():  # noqa: ASYNC110  (either)
             await asyncio.sleep(FRAME_S)
 
     async def hears(self, audio_ms: int = 1) -> None:
