@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 import uvloop
 
+from voicecall.audio import Transcoder, to_pcm16
 from voicecall.call.events import CallAnswered
 from voicecall.clock import SystemClock
 from voicecall.config.schema import Config
-from voicecall.media.audio import Transcoder, to_pcm16
 from voicecall.ports import ULAW_8K
 from voicecall.server import Server
 from voicecall.simulator import Callee, Engines, Phone

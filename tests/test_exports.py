@@ -10,6 +10,7 @@ import pytest
 import voicecall
 from voicecall import errors, server
 from voicecall.config import schema
+from voicecall.llm import tools as llm_tools
 
 pytestmark = pytest.mark.unit
 
@@ -29,7 +30,9 @@ def test_the_package_offers_the_server_its_configuration_and_every_error() -> No
         for name, value in vars(errors).items()
         if inspect.isclass(value) and value.__module__ == errors.__name__
     }
-    assert set(voicecall.__all__) == tree | {"Config", "Server", "__version__"}
+    tools = {"ToolContext", "ToolError", "tool"}
+    assert set(voicecall.__all__) == tree | tools | {"Config", "Server", "__version__"}
+    assert voicecall.tool is llm_tools.tool
     assert voicecall.Server is server.Server
     assert voicecall.Config is schema.Config
     assert voicecall.ConfigError is errors.ConfigError

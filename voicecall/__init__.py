@@ -7,8 +7,9 @@
     async with Server(Config()) as server:
         record = await server.calls.initiate("Hello!", to="+15550001234", mode="conversation")
 
-`Server` is a whole voicecall in the event loop of its caller, `Config` tells it what to do, and
-everything that either raises on purpose is a `VoicecallError`. Names are loaded when they are first
+`Server` is a whole voicecall in the event loop of its caller, `Config` tells it what to do, `tool`
+makes a function one that language models may use during calls, and everything that is raised on
+purpose is a `VoicecallError`. Names are loaded when they are first
 used, so that importing the package costs next to nothing.
 """
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         VerificationError,
         VoicecallError,
     )
+    from voicecall.llm.tools import ToolContext, ToolError, tool
     from voicecall.server import Server
 
 __all__ = [
@@ -61,16 +63,25 @@ __all__ = [
     "Server",
     "SpeechError",
     "StoreError",
+    "ToolContext",
+    "ToolError",
     "TranscriptTimeout",
     "TurnPending",
     "UnknownCall",
     "VerificationError",
     "VoicecallError",
     "__version__",
+    "tool",
 ]
 
 # Everything else that is public is an error.
-_HOMES = {"Config": "voicecall.config.schema", "Server": "voicecall.server"}
+_HOMES = {
+    "Config": "voicecall.config.schema",
+    "Server": "voicecall.server",
+    "ToolContext": "voicecall.llm.tools",
+    "ToolError": "voicecall.llm.tools",
+    "tool": "voicecall.llm.tools",
+}
 
 
 # Type checkers see the imports above instead, and with them what does not exist.

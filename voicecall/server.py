@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from voicecall.audio import Transcoder
 from voicecall.call.record import Direction
 from voicecall.carriers._proxies import TrustedProxies
 from voicecall.carriers._public_url import ForwardingPolicy
@@ -26,13 +27,14 @@ from voicecall.control.listen import ControlListener, TlsFiles
 from voicecall.control.services import ControlServices, StreamRoute, WebhookSettings
 from voicecall.errors import ServeError
 from voicecall.isolation.garbage import GarbagePolicy
+from voicecall.isolation.guest import Guest
 from voicecall.isolation.interpreter import short_turns
 from voicecall.isolation.watch import LoopWatch
+from voicecall.llm.tools import hosted
 from voicecall.manager.manager import CallManager
 from voicecall.manager.settings import CallSettings
 from voicecall.media.admission import StreamTokens
 from voicecall.media.asgi import MediaEndpoint
-from voicecall.media.audio import Transcoder
 from voicecall.media.server import MediaServer, MediaSettings
 from voicecall.media.tones import key_tones
 from voicecall.metrics import Metrics
@@ -47,13 +49,14 @@ from voicecall.store.retention import Retention
 from voicecall.store.sqlite import SqliteCallStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from voicecall.call.events import CallEvent
     from voicecall.clock import Clock
     from voicecall.isolation.garbage import Pause
     from voicecall.isolation.watch import Blocked, Heartbeat
+    from voicecall.llm.tools import Tool
     from voicecall.ports import SpeechToText, TextToSpeech
     from voicecall.session.guests import AnyResponder
     from voicecall.session.observer import Handler
@@ -87,6 +90,8 @@ class Server:
             the configuration names. Each is run in a thread of its own and nowhere else, so that
             none can hold up a call's audio; a responder that blocks is best written as an ordinary
             generator, since then each reply has a thread.
+        tools: what language models may use besides those that `tools` names; they share a thread,
+            and those that block have one each.
         patience: how long the carrier may take to answer; the usual times when None.
 
     Attributes:
@@ -108,6 +113,7 @@ class Server:
         responder: AnyResponder | None = None,
         tts: TextToSpeech | None = None,
         stt: SpeechToText | None = None,
+        tools: Sequence[Tool] = (),
         patience: Patience | None = None,
     ) -> None:
         self._config = config = config or Config()
@@ -126,10 +132,12 @@ class Server:
         self._reachable = asyncio.Event()
         patience = patience or Patience()
         self._settings = _call_settings(config, patience)
+        self._tools = Guest("tools", self._watch)
         own = OwnEngines(
             responder=GuestResponder(responder, self._watch) if responder else None,
             tts=GuestTextToSpeech(tts, self._watch) if tts else None,
             stt=GuestSpeechToText(stt, self._watch) if stt else None,
+            tools=[hosted(self._tools, each) for each in tools],
         )
         self._outfitter = Outfitter(config, clock, own)
         self._callee = callee or Callee(config.mock.phone, config.mock.persona, clock)
@@ -300,6 +308,7 @@ class Server:
 
     async def _close_engines(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._tools.close)
             stack.push_async_callback(self._outfitter.close)
             stack.push_async_callback(self._callee.close)
             for observer in self._observers:
@@ -399,8 +408,8 @@ def _check_servable(config: Config) -> None:
         )
     if config.serve.workers > 1:
         raise ServeError("serve.workers: this version serves with one worker")
-    if config.realtime.enabled:
-        raise ServeError("realtime.enabled: speech-to-speech is not in this version")
+    if config.realtime.enabled and not config.streaming.enabled:
+        raise ServeError("realtime.enabled: needs the call's audio; set streaming.enabled to true")
     if config.tunnel.provider != "none":
         raise ServeError(f"tunnel.provider: {config.tunnel.provider} is not in this version")
     if config.tailscale.mode != "off":

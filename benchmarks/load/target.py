@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
+from voicecall.audio import Transcoder, from_pcm16
 from voicecall.carriers.plivo.stream import PlivoDialect
 from voicecall.carriers.telnyx.stream import TelnyxDialect
 from voicecall.carriers.twilio.stream import TwilioDialect
 from voicecall.clock import SystemClock
 from voicecall.isolation.garbage import GarbagePolicy
-from voicecall.media.audio import Transcoder, from_pcm16
 from voicecall.media.path import CallPath
 from voicecall.media.server import MediaServer, MediaSettings
 from voicecall.metrics import Reading

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import orjson
 
 from benchmarks.soak.websocket import ABNORMAL, CLOSE, TEXT, WebSocket, close_code
-from voicecall.media.audio import from_pcm16
+from voicecall.audio import from_pcm16
 from voicecall.simulator.wire import StreamIdentity
 from voicecall.simulator.wire.twilio import TwilioWire
 

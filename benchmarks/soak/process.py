@@ -15,7 +15,7 @@ from benchmarks.load.machine import ROOT
 from benchmarks.load.process import PROC, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 READY_S = 30.0
@@ -34,15 +34,19 @@ class ServerProcess:
     Args:
         on_dial: told of each call it places.
         module: what runs it; tells the same as `benchmarks.soak.target`.
+        arguments: of its command line.
 
     Attributes:
         ready: what it said when it was ready.
     """
 
     def __init__(
-        self, on_dial: Callable[[dict[str, Any]], None], module: str = "benchmarks.soak.target"
+        self,
+        on_dial: Callable[[dict[str, Any]], None],
+        module: str = "benchmarks.soak.target",
+        arguments: Sequence[str] = (),
     ) -> None:
-        self._module = module
+        self._command = (sys.executable, "-m", module, *arguments)
         self.ready: dict[str, Any] = {}
         self._on_dial = on_dial
         self._process: asyncio.subprocess.Process | None = None
@@ -51,9 +55,7 @@ class ServerProcess:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self._module,
+            *self._command,
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_MAX_OCTETS,

@@ -134,12 +134,17 @@ def say(message: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-async def serve() -> None:
-    port = free_port()
+async def serve(settings: Config, port: int) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: of the server.
+        port: of its media plane.
+    """
     switchboard = Switchboard(say)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    async with Server(config(port), callee=switchboard) as server:
+    async with Server(settings, callee=switchboard) as server:
         following = asyncio.create_task(switchboard.follow(server.calls))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -155,7 +160,8 @@ def main() -> int:
     # Refusing callers is this server's work here, not worth a line each.
     logging.basicConfig(level=logging.ERROR)
     logging.getLogger("picows").setLevel(logging.CRITICAL)
-    uvloop.run(serve())
+    port = free_port()
+    uvloop.run(serve(config(port), port))
     return 0
 
 

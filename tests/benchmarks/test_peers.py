@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed
 
 from benchmarks.peers import environment, ready, run
 from benchmarks.peers.tone import tone_pcm16
-from voicecall.media.audio import from_pcm16
+from voicecall.audio import from_pcm16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

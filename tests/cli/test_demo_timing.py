@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from voicecall.audio import from_pcm16
 from voicecall.cli.demo_timing import MAX_SPANS, LineTiming, level_dbfs
-from voicecall.media.audio import from_pcm16
 from voicecall.simulator.stream import LineAudio
 
 pytestmark = pytest.mark.unit

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from voicecall.config.paths import value_at
-from voicecall.config.schema import Config, NumberSettings, OpenAI, Streaming, Stt, Tts
+from voicecall.config.schema import Config, NumberSettings, OpenAIAccount, Streaming, Stt, Tts
 
 pytestmark = pytest.mark.unit
 
@@ -297,7 +297,7 @@ def test_python_code_uses_snake_case_names_and_models() -> None:
         max_concurrent_calls=3,
         streaming=Streaming(port=0),
         stt=Stt(provider="scripted"),
-        openai=OpenAI(api_key=SecretStr("key-of-openai")),
+        openai=OpenAIAccount(api_key=SecretStr("key-of-openai")),
         numbers={"+15550001234": NumberSettings(inbound_greeting="Hi", tts=Tts(provider="local"))},
     )
     assert (config.response_model, config.max_concurrent_calls) == ("openai/another", 3)

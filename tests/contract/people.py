@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Literal
 
 from tests.contract.modem import RATE_HZ, ModemEars, ModemVoice
-from voicecall.media.audio import DtmfDetector, to_pcm16
+from voicecall.audio import DtmfDetector, to_pcm16
 from voicecall.simulator import Engines, Phone
 from voicecall.simulator.exchange import Keys, SimpleParty
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.contract.modem import RATE_HZ, ModemEars, sound
-from voicecall.media.audio import DtmfDetector, from_pcm16, to_pcm16
+from voicecall.audio import DtmfDetector, from_pcm16, to_pcm16
 from voicecall.media.tones import key_tones
 from voicecall.ports import PCM16_8K, FinalTranscript
 

@@ -9,8 +9,8 @@ import numpy as np
 import soxr
 from moonshine_voice import ModelArch, Transcriber, get_model_path
 
+from voicecall.audio import Transcoder, to_pcm16
 from voicecall.dialog.sentences import SentenceSplitter, speakable
-from voicecall.media.audio import Transcoder, to_pcm16
 from voicecall.ports import ULAW_8K
 from voicecall.speech.tts.local import LocalTextToSpeech
 

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,17 +62,21 @@ class Demo:
         return [each["text"] for each in self.record["transcript"] if each["speaker"] == "bot"]
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    output = tmp_path_factory.mktemp("demo")
+def run_demo(output: Path, *options: str) -> Demo:
+    command = [sys.executable, "-m", "voicecall", "demo", "--json", "--output", str(output)]
     done = subprocess.run(  # noqa: S603  (our own interpreter)
-        [sys.executable, "-m", "voicecall", "demo", "--json", "--output", str(output)],
+        [*command, *options],
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
         check=False,
     )
     return Demo(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return run_demo(tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +93,28 @@ def intended(heard: str) -> list[str]:
     replies += [*persona.fallback, persona.farewell]
     (whole,) = {reply for reply in replies if " ".join(reply.split()).startswith(heard)}
     return re.findall(r"\S+\s*", whole)
+
+
+# --- other models ---------------------------------------------------------------------------------
+
+
+def test_the_conversation_is_the_same_with_whatever_models_and_protocols(tmp_path: Path) -> None:
+    """Three calls at once, which may cost a slow machine a frame, but nobody a word."""
+    ways = [("openai", "pipeline"), ("local", "realtime"), ("openai", "realtime")]
+    with ThreadPoolExecutor(len(ways)) as workers:
+        demos = [
+            workers.submit(run_demo, tmp_path / "-".join(way), "--speech", way[0], "--mode", way[1])
+            for way in ways
+        ]
+    for way, running in zip(ways, demos, strict=True):
+        demo = running.result()
+        assert demo.stdout, (way, demo.stderr)
+        report = demo.report
+        slow = ("framesLate: ", "underruns: ")
+        assert [each for each in report["problems"] if not each.startswith(slow)] == [], way
+        assert [turn["said"] for turn in report["turns"]] == SAID, way
+        assert report["summary"]["endReason"] == "hangup-bot", way
+        assert report["summary"]["bargeIns"] == 1, way
 
 
 # --- piped ---------------------------------------------------------------------------------------

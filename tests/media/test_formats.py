@@ -12,9 +12,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.media.plane import LISTENERS, Call, Plane, dial, plane, run, until
+from voicecall.audio import SILENCE_OCTET, from_pcm16, to_pcm16
 from voicecall.carriers.plivo.stream import PlivoDialect
 from voicecall.carriers.telnyx.stream import TelnyxDialect
-from voicecall.media.audio import SILENCE_OCTET, from_pcm16, to_pcm16
 from voicecall.ports import ALAW_8K, PCM16_8K, ULAW_8K, AudioFormat
 
 if TYPE_CHECKING:

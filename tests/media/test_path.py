@@ -11,8 +11,8 @@ import pytest
 
 from tests.media.plane import LISTENERS, Call, Plane, dial, plane, run, until
 from tests.media.wire import OCTETS_PER_S, Phone, media, said, start
+from voicecall.audio import DtmfDetector, to_pcm16
 from voicecall.media import path, server
-from voicecall.media.audio import DtmfDetector, to_pcm16
 from voicecall.media.tones import key_tones
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from array import array
 
 import pytest
 
+from voicecall.audio import DtmfDetector, to_pcm16
 from voicecall.errors import CodecError, InvalidRequest
-from voicecall.media.audio import DtmfDetector, to_pcm16
 from voicecall.media.tones import KEYS_MAX, key_tones
 from voicecall.ports import ALAW_8K, PCM16_8K, ULAW_8K, AudioFormat
 

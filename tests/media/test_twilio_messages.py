@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.media.plane import LISTENERS, dial, plane, run, until
 from tests.media.wire import media, said, start
-from voicecall.media.audio import SILENCE_OCTET
+from voicecall.audio import SILENCE_OCTET
 from voicecall.media.tones import key_tones
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from voicecall.call.events import CallEvent
-    from voicecall.ports import SttEvent
+    from voicecall.ports import Briefing, SpeechToSpeechEvent, SttEvent
 
 T = TypeVar("T")
 
@@ -259,6 +259,78 @@ class FakeResponder:
                     yield part
         finally:
             self.closed += 1
+
+    async def close(self) -> None:
+        pass
+
+
+class FakeModelStream:
+    """A conversation with a model that does what a test says; keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.pushed: list[bytes] = []
+        self.said: list[str] = []
+        self.prompts: list[str] = []
+        self.cancels = 0
+        self.heards: list[tuple[str, int]] = []
+        self.results: list[tuple[str, str]] = []
+        self.closed = False
+        self._events: asyncio.Queue[SpeechToSpeechEvent | Exception | None] = asyncio.Queue(1000)
+
+    def push(self, audio: bytes) -> None:
+        self.pushed.append(audio)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def prompt(self, text: str) -> None:
+        self.prompts.append(text)
+
+    def cancel(self) -> None:
+        self.cancels += 1
+
+    def heard(self, reply_id: str, heard_ms: int) -> None:
+        self.heards.append((reply_id, heard_ms))
+
+    def tool_result(self, tool_call_id: str, output: str) -> None:
+        self.results.append((tool_call_id, output))
+
+    def give(self, *events: SpeechToSpeechEvent | Exception) -> None:
+        for event in events:
+            self._events.put_nowait(event)
+
+    async def __aiter__(self) -> AsyncIterator[SpeechToSpeechEvent]:
+        while (event := await self._events.get()) is not None:
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+    async def close(self) -> None:
+        self.closed = True
+        self._events.put_nowait(None)
+
+
+class FakeModel:
+    """An engine that listens and speaks by itself, as far as a test says."""
+
+    def __init__(self, audio: AudioFormat = PCM16_8K, *, takes_turns: bool = True) -> None:
+        self.audio = audio
+        self.takes_turns = takes_turns
+        self.stream = FakeModelStream()
+        self.briefings: list[Briefing] = []
+        self.may_open = asyncio.Event()
+        self.may_open.set()
+        self.failure: Exception | None = None
+
+    async def open(self, briefing: Briefing) -> FakeModelStream:
+        self.briefings.append(briefing)
+        await self.may_open.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.stream
+
+    async def prepare(self) -> None:
+        return None
 
     async def close(self) -> None:
         pass

@@ -97,6 +97,49 @@ def test_without_streaming_no_voice_of_ours_is_needed() -> None:
     asyncio.run(case())
 
 
-def test_an_engine_that_this_version_lacks_is_named_even_if_only_a_number_wants_it() -> None:
-    with pytest.raises(ConfigError, match="responseModel: openai"):
-        outfitter(numbers={OURS: {"responseModel": "openai/some-model"}})
+def test_a_service_that_is_not_known_is_named_even_if_only_a_number_wants_it() -> None:
+    with pytest.raises(ConfigError, match="responseModel: acme"):
+        outfitter(numbers={OURS: {"responseModel": "acme/some-model"}})
+
+
+def test_a_number_may_be_left_to_a_model_that_converses_by_itself() -> None:
+    fitter = outfitter(
+        realtime={"enabled": False, "provider": "local"},
+        tools={"fillerAfterMs": 300},
+        numbers={OURS: {"realtime": {"enabled": True, "instructions": "You are Ann."}}},
+    )
+    general, own = (
+        fitter.equip(call(Direction.INBOUND, OTHER)),
+        fitter.equip(call(Direction.INBOUND, OURS)),
+    )
+    assert general.model is None
+    assert general.responder is not None
+    assert own.model is not None
+    assert own.model.errands.filler_after_ms == 300
+    assert own.settings.instructions == "You are Ann."
+    assert own.stt is None
+
+
+def test_a_number_has_its_own_manners() -> None:
+    fitter = outfitter(
+        responseSystemPrompt="Be kind.",
+        numbers={OURS: {"responseSystemPrompt": "Be brief.", "bargeIn": {"enabled": False}}},
+    )
+    general, own = (
+        fitter.equip(call(Direction.INBOUND, OTHER)),
+        fitter.equip(call(Direction.INBOUND, OURS)),
+    )
+    assert general.settings.instructions == "Be kind."
+    assert general.settings.barge_in.enabled
+    assert own.settings.instructions == "Be brief."
+    assert not own.settings.barge_in.enabled
+    assert own.responder is general.responder
+    assert own.stt is general.stt
+
+
+def test_a_number_may_listen_for_longer() -> None:
+    fitter = outfitter(numbers={OURS: {"stt": {"silenceDurationMs": 1500}}})
+    assert (
+        fitter.equip(call(Direction.INBOUND, OURS)).stt
+        is not fitter.equip(call(Direction.INBOUND, OTHER)).stt
+    )

@@ -13,7 +13,7 @@ import numpy as np
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from voicecall.media.audio import from_pcm16
+from voicecall.audio import from_pcm16
 from voicecall.simulator import Engines, Phone
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from voicecall.audio import to_pcm16
 from voicecall.clock import SystemClock
 from voicecall.errors import SpeechError
-from voicecall.media.audio import to_pcm16
 from voicecall.ports import PCM16_8K, AudioFormat, FinalTranscript, SpeechStarted
 from voicecall.simulator import Engines, Heard
 from voicecall.simulator.engines import Ears, speak_ulaw

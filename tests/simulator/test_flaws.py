@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voicecall.media.audio import from_pcm16, to_pcm16
+from voicecall.audio import from_pcm16, to_pcm16
 from voicecall.simulator.flaws import check_audio, find_clicks, find_gaps
 
 pytestmark = pytest.mark.unit

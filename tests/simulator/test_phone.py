@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from tests.simulator.mediaserver import MUTE, connected, media_server, tone, ulaw_tone
+from voicecall.audio import from_pcm16, to_pcm16
 from voicecall.clock import SystemClock
 from voicecall.errors import CallHasEnded, CarrierError, NotConnected, SpeechError
-from voicecall.media.audio import from_pcm16, to_pcm16
 from voicecall.simulator import (
     EchoPhone,
     Engines,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.simulator.mediaserver import media_server
+from voicecall.audio import from_pcm16
 from voicecall.errors import CallHasEnded, ConfigError
 from voicecall.llm.persona import builtin_persona
-from voicecall.media.audio import from_pcm16
 from voicecall.simulator import Engines, Phone, demo_script, load_script, run_script
 from voicecall.simulator.script import (
     AwaitHangUp,

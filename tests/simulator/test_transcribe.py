@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from voicecall.audio import to_pcm16
 from voicecall.clock import SystemClock
-from voicecall.media.audio import to_pcm16
 from voicecall.simulator.engines import speak_ulaw
 from voicecall.simulator.transcribe import transcribe
 from voicecall.simulator.verify import check_transcript

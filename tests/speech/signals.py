@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from voicecall.audio import from_pcm16
+
 FRAME_OCTETS = 320
 
 
@@ -25,3 +27,8 @@ def noise(ms: int, level: float, seed: int = 1) -> bytes:
 
 def frames(pcm: bytes) -> list[bytes]:
     return [pcm[start : start + FRAME_OCTETS] for start in range(0, len(pcm), FRAME_OCTETS)]
+
+
+def as_ulaw(pcm: bytes) -> bytes:
+    """As it comes over a mu-law line."""
+    return from_pcm16(pcm, "ulaw")

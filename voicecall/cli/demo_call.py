@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
 from voicecall.cli.demo_line import Watcher, demo_line, free_port
+from voicecall.cli.demo_models import demo_models
 from voicecall.cli.demo_report import DemoReport, judge
 from voicecall.cli.demo_timing import LineTiming
 from voicecall.clock import SystemClock
@@ -28,14 +30,13 @@ if TYPE_CHECKING:
 
     from voicecall.call.record import CallRecord
     from voicecall.cli.demo_line import CarrierName, DemoLine
+    from voicecall.cli.demo_models import ModeName, SpeechName
     from voicecall.clock import Clock
     from voicecall.simulator.phone import Phone
     from voicecall.simulator.script import Step
     from voicecall.simulator.stream import LineAudio
 
 CALLEE = "+15550001234"
-# The silence that ends the caller's turn; shorter answers sooner, but cuts hesitant speakers off.
-ENDPOINTING_MS = 600
 DEADLINE_S = 240.0
 
 
@@ -63,21 +64,36 @@ class DemoView(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the demonstration is put together from.
+
+    Attributes:
+        carrier: whose protocols are spoken on the line.
+        speech: whose protocols are spoken to the models.
+        mode: how the models are put together.
+    """
+
+    carrier: CarrierName = "mock"
+    speech: SpeechName = "local"
+    mode: ModeName = "pipeline"
+
+
 class DemoCall:
     """One demonstration.
 
     Args:
         output: folder for the recording and the transcript.
         view: shows it.
-        carrier: whose protocols are spoken.
+        parts: what it is put together from.
 
     Raises:
         ServeError: nothing can be written to `output`.
     """
 
-    def __init__(self, output: Path, view: DemoView, carrier: CarrierName = "mock") -> None:
+    def __init__(self, output: Path, view: DemoView, parts: Parts | None = None) -> None:
         self._view = view
-        self._carrier: CarrierName = carrier
+        self._parts = parts or Parts()
         self._clock = SystemClock()
         self._timing = LineTiming()
         self._phone: Phone | None = None
@@ -101,8 +117,12 @@ class DemoCall:
         """
         self._view.begin()
         watcher = Watcher(self._on_phone, self._view.step)
+        parts, clock = self._parts, self._clock
         try:
-            async with demo_line(self._carrier, _settings(), watcher, self._clock) as line:
+            async with (
+                demo_models(parts.speech, parts.mode, clock) as models,
+                demo_line(parts.carrier, {**_settings(), **models}, watcher, clock) as line,
+            ):
                 record = await self._serve(line)
         finally:
             self._view.end()
@@ -175,12 +195,9 @@ async def _heard_in(recording: Path, clock: Clock) -> list[list[str]]:
 
 
 def _settings() -> dict[str, Any]:
-    """Everything local, on ports that nobody else uses."""
+    """On ports that nobody else uses, and forgotten afterwards."""
     return {
         "serve": {"port": 0},
         "streaming": {"enabled": True, "port": free_port()},
-        "stt": {"provider": "local", "silenceDurationMs": ENDPOINTING_MS},
-        "tts": {"provider": "local"},
-        "responseModel": "scripted/builtin",
         "store": IN_MEMORY,
     }

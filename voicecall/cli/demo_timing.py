@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from voicecall.audio import to_pcm16
 from voicecall.clock import NS_PER_MS
-from voicecall.media.audio import to_pcm16
 
 if TYPE_CHECKING:
     from voicecall.simulator.stream import LineAudio

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from voicecall.audio import Transcoder
 from voicecall.clock import NS_PER_S
-from voicecall.media.audio import Transcoder
 from voicecall.media.playout import Playout, SpokenUtterance
 from voicecall.ports import AudioFormat
 

@@ -11,11 +11,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from voicecall._codec import Pacer, WireFormat, Workspace
+from voicecall.audio import SILENCE_OCTET
 from voicecall.carriers._proxies import TrustedProxies
 from voicecall.clock import NS_PER_S
 from voicecall.errors import CodecError, VerificationError
 from voicecall.media.admission import Admission, Refusal
-from voicecall.media.audio import SILENCE_OCTET
 from voicecall.media.connection import MediaConnection
 from voicecall.media.keys import KeyOrder
 from voicecall.media.leg import STALLED_GRACE_S, Leg

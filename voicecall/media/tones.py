@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from voicecall.audio import dtmf_tones, from_pcm16
 from voicecall.errors import InvalidRequest
-from voicecall.media.audio import dtmf_tones, from_pcm16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

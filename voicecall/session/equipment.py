@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from voicecall.clock import Clock
     from voicecall.errors import VoicecallError
     from voicecall.ports import AudioFormat, CallControl, Responder, SpeechToText, TextToSpeech
+    from voicecall.session.realtime import Model
     from voicecall.session.speak import MakeConversion
     from voicecall.session.timing import TurnTiming
 
@@ -48,12 +49,14 @@ class Equipment:
         stt: the recogniser; None does not listen.
         responder: who answers; None leaves answering to whoever uses the call.
         settings: how it behaves.
+        model: whom the whole conversation is left to, instead of recogniser and responder.
     """
 
     tts: Sequence[TextToSpeech]
     stt: SpeechToText | None = None
     responder: Responder | None = None
     settings: SessionSettings = SessionSettings()
+    model: Model | None = None
 
 
 @dataclass(frozen=True, slots=True)

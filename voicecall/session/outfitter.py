@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from voicecall.audio import Transcoder
 from voicecall.call.record import Direction
+from voicecall.config.schema import NumberSettings
 from voicecall.dialog.turns import BargeIn
-from voicecall.llm.responders import responder
+from voicecall.llm.replies import Manner
+from voicecall.llm.responders import responder, toolbox
 from voicecall.session.equipment import Equipment, SessionSettings
-from voicecall.speech.engines import recogniser, voice
+from voicecall.session.errands import ErrandSettings
+from voicecall.session.realtime import Model
+from voicecall.speech.engines import recogniser, speech_to_speech, voices
+from voicecall.speech.realtime.local import LocalSpeechToSpeech
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from voicecall.call.record import CallRecord
     from voicecall.clock import Clock
-    from voicecall.config.schema import Config, NumberSettings, Tts
-    from voicecall.ports import Responder, SpeechToText, TextToSpeech
+    from voicecall.config.schema import Config, Realtime, Stt, Tools, Tts
+    from voicecall.llm.toolbox import Toolbox
+    from voicecall.llm.tools import Tool
+    from voicecall.ports import Responder, SpeechToSpeech, SpeechToText, TextToSpeech
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +40,51 @@ class OwnEngines:
         responder: answers on all calls; None leaves it to `responseModel`.
         tts: the voice of all calls; None leaves it to `tts`.
         stt: listens on all calls; None leaves it to `stt`.
+        tools: what language models may use besides.
     """
 
     responder: Responder | None = None
     tts: TextToSpeech | None = None
     stt: SpeechToText | None = None
+    tools: Sequence[Tool] = ()
+
+
+class Part(Protocol):
+    """Anything that calls are held with and that has to be freed."""
+
+    async def close(self) -> None:
+        """Free it."""
+        ...
+
+
+class Shared(Generic[K, V]):
+    """Makes one thing for each setting. There are as many as numbers differ: few.
+
+    Args:
+        make: makes it.
+    """
+
+    def __init__(self, make: Callable[[K], V]) -> None:
+        self._make = make
+        self._made: list[tuple[K, V]] = []
+
+    def of(self, setting: K) -> V:
+        """The one for `setting`."""
+        for known, made in self._made:
+            if known == setting:
+                return made
+        made = self._make(setting)
+        self._made.append((setting, made))
+        return made
+
+    def __iter__(self) -> Iterator[V]:
+        return (made for _, made in self._made)
 
 
 class Outfitter:
     """Owns the engines of one server and shares them out to its calls.
 
-    Numbers that ask for the same voice or responder share it.
+    Numbers that ask for the same voice, recogniser, responder or model share it.
 
     Args:
         config: complete configuration.
@@ -47,18 +92,21 @@ class Outfitter:
         own: engines used instead of the configured ones, for all numbers.
 
     Raises:
-        ConfigError: this version lacks an engine that is asked for.
+        ConfigError: an engine cannot do what is asked.
     """
 
     def __init__(self, config: Config, clock: Clock, own: OwnEngines | None = None) -> None:
         self._config = config
-        self._own = own or OwnEngines()
-        self._voices: dict[Tts, TextToSpeech] = {}
-        self._responders: dict[str, Responder] = {}
-        self._stt: SpeechToText | None = None
-        if config.streaming.enabled:
-            self._stt = self._own.stt or recogniser(config.stt, clock)
-        self._general = self._equipment(None)
+        self._clock = clock
+        self._own = own = own or OwnEngines()
+        self._voices: Shared[Tts, Sequence[TextToSpeech]] = Shared(voices)
+        self._ears: Shared[Stt, SpeechToText] = Shared(lambda stt: recogniser(stt, clock))
+        self._toolboxes: Shared[Tools, Toolbox] = Shared(lambda tools: toolbox(tools, own.tools))
+        self._responders: Shared[tuple[str, Tools], Responder] = Shared(self._make_responder)
+        self._models: Shared[tuple[Realtime, Stt, Tts, str, Tools], SpeechToSpeech] = Shared(
+            self._make_model
+        )
+        self._general = self._equipment(NumberSettings())
         self._by_number = {
             number: self._equipment(settings) for number, settings in config.numbers.items()
         }
@@ -74,58 +122,110 @@ class Outfitter:
 
         Raises:
             DependencyMissing: a package is not installed.
-            SpeechError: a model cannot be loaded.
+            SpeechError: a model cannot be loaded, or a server of tools cannot be reached.
         """
-        for engine in self._engines():
-            await engine.prepare()
+        for part in self._parts():
+            prepare = getattr(part, "prepare", None)
+            if prepare is not None:
+                await prepare()
 
     async def close(self) -> None:
         """Free all engines, whatever one of them may say to that."""
         async with AsyncExitStack() as ending:
-            for each in (*self._engines(), *self._all_responders()):
-                ending.push_async_callback(each.close)
+            for part in self._parts():
+                ending.push_async_callback(part.close)
 
-    def _all_responders(self) -> Iterator[Responder]:
-        yield from self._responders.values()
-        if self._own.responder is not None:
-            yield self._own.responder
+    def _parts(self) -> Iterator[Part]:
+        """Everything there is; those that need others come after them."""
+        for engines in self._voices:
+            yield from engines
+        yield from self._ears
+        for brought in (self._own.tts, self._own.stt, self._own.responder):
+            if brought is not None:
+                yield brought
+        yield from self._toolboxes
+        yield from self._responders
+        yield from self._models
 
-    def _engines(self) -> Iterator[TextToSpeech | SpeechToText]:
-        yield from self._voices.values()
-        if self._own.tts is not None:
-            yield self._own.tts
-        if self._stt is not None:
-            yield self._stt
-
-    def _equipment(self, number: NumberSettings | None) -> Equipment:
+    def _equipment(self, number: NumberSettings) -> Equipment:
         config = self._config
-        tts, model, timeout_ms = config.tts, config.response_model, config.response_timeout_ms
-        if number is not None:
-            tts = number.tts or tts
-            model = number.response_model or model
-            timeout_ms = number.response_timeout_ms or timeout_ms
-        return Equipment(
-            # Without streaming the carrier speaks, and no voice of ours has to be installed.
-            tts=(self._own.tts or self._voice(tts),) if config.streaming.enabled else (),
-            stt=self._stt,
-            responder=self._own.responder or self._responder(model),
-            settings=SessionSettings(
-                notify_hangup_delay_ms=round(config.outbound.notify_hangup_delay_sec * 1000),
-                response_timeout_ms=timeout_ms,
-                barge_in=BargeIn(
-                    enabled=config.barge_in.enabled,
-                    min_speech_ms=config.barge_in.min_speech_ms,
-                    min_level_dbfs=config.barge_in.min_level_dbfs,
+        stt, tts = number.stt or config.stt, number.tts or config.tts
+        tools = number.tools or config.tools
+        realtime = number.realtime or config.realtime
+        name = number.response_model or config.response_model
+        instructions = number.response_system_prompt or config.response_system_prompt
+        settings = self._settings(number, instructions)
+        if not config.streaming.enabled:
+            # The carrier speaks and listens, and no engine of ours has to be installed.
+            return Equipment((), responder=self._responder(name, tools), settings=settings)
+        if realtime.enabled:
+            settings = self._settings(number, realtime.instructions or instructions)
+            return Equipment(
+                # For last words, when the model is lost.
+                tts=self._voice(tts),
+                settings=settings,
+                model=Model(
+                    engine=self._models.of((realtime, stt, tts, name, tools)),
+                    tools=self._toolboxes.of(tools),
+                    errands=ErrandSettings(tools.timeout_ms, tools.filler_after_ms, tools.filler),
                 ),
+            )
+        return Equipment(
+            tts=self._voice(tts),
+            stt=self._own.stt or self._ears.of(stt),
+            responder=self._responder(name, tools),
+            settings=settings,
+        )
+
+    def _settings(self, number: NumberSettings, instructions: str | None) -> SessionSettings:
+        config = self._config
+        barge_in = number.barge_in or config.barge_in
+        return SessionSettings(
+            notify_hangup_delay_ms=round(config.outbound.notify_hangup_delay_sec * 1000),
+            response_timeout_ms=number.response_timeout_ms or config.response_timeout_ms,
+            barge_in=BargeIn(
+                enabled=barge_in.enabled,
+                min_speech_ms=barge_in.min_speech_ms,
+                min_level_dbfs=barge_in.min_level_dbfs,
+            ),
+            instructions=instructions,
+        )
+
+    def _voice(self, settings: Tts) -> Sequence[TextToSpeech]:
+        return (self._own.tts,) if self._own.tts else self._voices.of(settings)
+
+    def _responder(self, name: str, tools: Tools) -> Responder:
+        return self._own.responder or self._responders.of((name, tools))
+
+    def _make_responder(self, wanted: tuple[str, Tools]) -> Responder:
+        name, tools = wanted
+        return responder(
+            name,
+            account=self._config.openai,
+            toolbox=self._toolboxes.of(tools),
+            manner=Manner(
+                first_token_ms=self._config.response_timeout_ms,
+                filler=tools.filler,
+                filler_after_ms=tools.filler_after_ms,
             ),
         )
 
-    def _voice(self, settings: Tts) -> TextToSpeech:
-        if settings not in self._voices:
-            self._voices[settings] = voice(settings)
-        return self._voices[settings]
-
-    def _responder(self, model: str) -> Responder:
-        if model not in self._responders:
-            self._responders[model] = responder(model)
-        return self._responders[model]
+    def _make_model(self, wanted: tuple[Realtime, Stt, Tts, str, Tools]) -> SpeechToSpeech:
+        realtime, stt, tts, name, tools = wanted
+        if realtime.provider == "local":
+            return LocalSpeechToSpeech(
+                self._own.stt or self._ears.of(stt),
+                self._responder(name, tools),
+                self._voice(tts)[0],
+                convert=Transcoder,
+                destinations=tools.transfer,
+            )
+        service, _, backend = name.partition("/")
+        return speech_to_speech(
+            realtime,
+            self._config.openai,
+            silence_ms=stt.silence_duration_ms,
+            language=stt.openai.language,
+            backend_model=backend if service == "openai" else None,
+            clock=self._clock,
+        )

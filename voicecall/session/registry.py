@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from voicecall.dialog.history import Memories
 from voicecall.errors import CarrierError, VoicecallError
 from voicecall.session.equipment import Surroundings
+from voicecall.session.realtime import RealtimeSession
 from voicecall.session.session import Session
 from voicecall.session.spoken import SpokenSession
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from voicecall.session.timing import TurnTiming
 
 _log = logging.getLogger("voicecall.session")
+
+AnySession: TypeAlias = Session | RealtimeSession | SpokenSession
 
 _END_TIMEOUT_S = 30.0
 _CLOSE_TIMEOUT_S = 10.0
@@ -65,7 +68,7 @@ class Sessions:
         self._on_turn = on_turn
         self._on_cleared = on_cleared
         self._memories = Memories()
-        self._sessions: dict[str, Session | SpokenSession] = {}
+        self._sessions: dict[str, AnySession] = {}
         # Hang-ups and transfers are not the sessions' own tasks: each ends the session that asked.
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: CallControl | None = None
@@ -82,7 +85,7 @@ class Sessions:
         self._calls = calls
         self._learn_provider_id = learn_provider_id
 
-    def open(self, record: CallRecord, opening: str | None) -> Session | SpokenSession:
+    def open(self, record: CallRecord, opening: str | None) -> AnySession:
         """Begin the conversation of a call that may not be answered yet."""
         if self._calls is None:
             raise RuntimeError("attach the call manager before the first call")
@@ -98,8 +101,13 @@ class Sessions:
             tones=self._tones,
         )
         history = self._memories.of(record.session_key)
-        begin = Session if self._voice is None else partial(SpokenSession, voice=self._voice)
-        session = begin(record, opening, self._equip(record), history, surroundings)
+        equipment = self._equip(record)
+        begin: Callable[..., AnySession] = Session
+        if self._voice is not None:
+            begin = partial(SpokenSession, voice=self._voice)
+        elif equipment.model is not None:
+            begin = partial(RealtimeSession, model=equipment.model)
+        session = begin(record, opening, equipment, history, surroundings)
         self._sessions[record.call_id] = session
         return session
 
@@ -109,13 +117,13 @@ class Sessions:
         A socket that names no call at all is not let in.
         """
         session = self._sessions.get(call_id)
-        if not isinstance(session, Session) or self._learn_provider_id is None:
+        if not isinstance(session, Session | RealtimeSession) or self._learn_provider_id is None:
             return None
         if not start.provider_call_id:
             return None
         return session if self._learn_provider_id(call_id, start.provider_call_id) else None
 
-    def find(self, call_id: str) -> Session | SpokenSession | None:
+    def find(self, call_id: str) -> AnySession | None:
         """The live conversation of a call."""
         return self._sessions.get(call_id)
 

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from voicecall.audio import Transcoder
 from voicecall.errors import SpeechError
-from voicecall.media.audio import Transcoder
 from voicecall.ports import ULAW_8K, FinalTranscript, SpeechStarted
 from voicecall.speech.stt.local import LocalSpeechToText
 from voicecall.speech.tts.local import LocalTextToSpeech

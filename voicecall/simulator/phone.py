@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from voicecall.audio import from_pcm16, to_pcm16
 from voicecall.clock import SystemClock
 from voicecall.errors import CallHasEnded, CodecError, NotConnected, SpeechError
-from voicecall.media.audio import from_pcm16, to_pcm16
 from voicecall.simulator.earpiece import TalkMeter
 from voicecall.simulator.engines import Ears, Heard, local_engines, speak_ulaw
 from voicecall.simulator.microphone import Microphone

@@ -13,10 +13,10 @@ import pytest
 
 from tests.media.plane import Call, Plane, plane, run, until
 from tests.simulator.mediaserver import MUTE, tone
+from voicecall.audio import Transcoder, to_pcm16
 from voicecall.carriers.plivo.stream import PlivoDialect
 from voicecall.carriers.telnyx.stream import TelnyxDialect
 from voicecall.carriers.twilio.stream import TwilioDialect
-from voicecall.media.audio import Transcoder, to_pcm16
 from voicecall.ports import ALAW_8K, PCM16_8K, ULAW_8K, AudioFormat
 from voicecall.simulator import Phone
 from voicecall.simulator.wire import StreamIdentity, Wire

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.simulator.mediaserver import ulaw_tone
-from voicecall.media.audio import from_pcm16, to_pcm16
+from voicecall.audio import from_pcm16, to_pcm16
 from voicecall.ports import ALAW_8K, PCM16_8K, ULAW_8K, AudioFormat
 from voicecall.simulator.wire import ProtocolBroken
 from voicecall.simulator.wire.line import PCM16_16K, FromLine, ToLine

@@ -10,10 +10,17 @@ import pytest
 import soxr
 
 from tests.speech.signals import frames, silence, tone
+from voicecall.audio import from_pcm16, to_pcm16
 from voicecall.clock import Clock, ManualClock
 from voicecall.errors import DependencyMissing, SpeechError
-from voicecall.media.audio import from_pcm16, to_pcm16
-from voicecall.ports import PCM16_8K, FinalTranscript, SpeechStarted, SpeechStopped, SttEvent
+from voicecall.ports import (
+    PCM16_8K,
+    FinalTranscript,
+    PartialTranscript,
+    SpeechStarted,
+    SpeechStopped,
+    SttEvent,
+)
 from voicecall.speech.stt.local import LocalSpeechToText, LocalSttStream, modern_spelling
 from voicecall.speech.tts.local import LocalTextToSpeech
 from voicecall.speech.vad import Endpointing, EnergyVad
@@ -55,10 +62,13 @@ def engine_with(
 
 
 async def events(stream: LocalSttStream, count: int) -> list[SttEvent]:
+    """The next events; not the guesses, which come when a decoder is done with them."""
+
     async def read() -> list[SttEvent]:
         found: list[SttEvent] = []
         async for event in stream:
-            found.append(event)
+            if not isinstance(event, PartialTranscript):
+                found.append(event)
             if len(found) == count:
                 break
         return found
@@ -72,7 +82,7 @@ async def push(stream: LocalSttStream, pcm: bytes, clock: ManualClock) -> None:
         clock.advance_ms(20)
         stream.push(frame)
         # The detector has one thread: what is done there now comes after the frame.
-        await asyncio.get_running_loop().run_in_executor(stream._detect_worker, int)
+        await asyncio.get_running_loop().run_in_executor(stream._detection._worker, int)
 
 
 def test_speech_is_found_decoded_and_told_in_order() -> None:
@@ -108,6 +118,23 @@ def test_what_was_decoded_in_advance_is_not_decoded_again() -> None:
         *_, final = await events(stream, 3)
         assert final == FinalTranscript("2000 ms today")
         assert len(model.peaks) <= 3
+        await stream.close()
+        await engine.close()
+
+    asyncio.run(case())
+
+
+def test_what_was_decoded_in_advance_is_told_at_once_though_more_may_follow() -> None:
+    async def case() -> None:
+        clock = ManualClock(now_ns=0)
+        engine = engine_with(FakeModel(), clock)
+        stream = await engine.open()
+        # A pause, and not an end.
+        await push(stream, tone(400) + silence(400), clock)
+        results = aiter(stream)
+        async with asyncio.timeout(20):
+            assert isinstance(await anext(results), SpeechStarted)
+            assert await anext(results) == PartialTranscript("1100 ms today")
         await stream.close()
         await engine.close()
 

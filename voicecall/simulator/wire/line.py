@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from voicecall.media.audio import SILENCE_OCTET, Transcoder
+from voicecall.audio import SILENCE_OCTET, Transcoder
 from voicecall.ports import ULAW_8K, AudioFormat
 from voicecall.simulator.playout import FRAME_MS
 from voicecall.simulator.wire import ProtocolBroken

@@ -15,13 +15,20 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import soxr
 
 from voicecall.errors import DependencyMissing, SpeechError
-from voicecall.ports import PCM16_8K, FinalTranscript, SpeechStarted, SpeechStopped
+from voicecall.ports import (
+    PCM16_8K,
+    FinalTranscript,
+    PartialTranscript,
+    SpeechStarted,
+    SpeechStopped,
+)
+from voicecall.speech.stt.detect import Detection
 from voicecall.speech.stt.results import ResultQueue
 from voicecall.speech.vad import Endpointer, Endpointing, EnergyVad, SileroVad
 
@@ -44,8 +51,6 @@ _TRAILING_SILENCE = np.zeros(PCM16_8K.rate_hz // 2, np.float32)
 _PEAK = 0.9
 _MAX_GAIN = 10.0
 
-_BACKLOG_OCTETS = 2 * PCM16_8K.octets_per_second
-_BATCH_OCTETS = 2 * 256
 _MAX_UTTERANCES = 8
 
 T = TypeVar("T")
@@ -132,9 +137,7 @@ class LocalSpeechToText:
 
     async def close(self) -> None:
         """Let running work end, forget waiting work and free the model."""
-        for workers in (self._detect_worker, self._decode_workers):
-            await asyncio.to_thread(partial(workers.shutdown, wait=True, cancel_futures=True))
-        self._model = None
+        await asyncio.to_thread(self._free)
 
     @property
     def idle(self) -> bool:
@@ -157,6 +160,12 @@ class LocalSpeechToText:
         except Exception as error:
             # The engines document no errors of their own; whatever they raise, this work failed.
             raise SpeechError("local speech recognition failed") from error
+
+    def _free(self) -> None:
+        for workers in (self._detect_worker, self._decode_workers):
+            workers.shutdown(wait=True, cancel_futures=True)
+        # Takes the model a twentieth of a second.
+        self._model = None
 
     def _load(self) -> _Model:
         with self._loading:
@@ -203,44 +212,33 @@ class LocalSttStream:
         detect_worker: ThreadPoolExecutor,
         engine: LocalSpeechToText,
     ) -> None:
-        self._endpointer = endpointer
-        self._clock = clock
-        self._detect_worker = detect_worker
         self._engine = engine
         self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
-        self._backlog: deque[tuple[bytes, int]] = deque()
-        self._backlog_octets = 0
-        self._detecting = False
         self._closed = False
         self._results = ResultQueue()
+        self._detection = Detection(
+            endpointer.push,
+            self._deliver,
+            self._results.fail,
+            worker=detect_worker,
+            clock=clock,
+            audio=PCM16_8K,
+        )
         # Being decoded in advance: until when the caller had spoken then, and the text.
         self._early: tuple[int, asyncio.Task[str]] | None = None
         self._utterances: deque[tuple[SpokenAudio, asyncio.Task[str] | None]] = deque()
         self._utterance_came = asyncio.Event()
         self._decoder = self._loop.create_task(self._decode_in_order())
-        self.dropped_octets = 0
         self.dropped_utterances = 0
+
+    @property
+    def dropped_octets(self) -> int:
+        """Of audio that the detector could not look at."""
+        return self._detection.dropped_octets
 
     def push(self, audio: bytes) -> None:
         """Listen to more PCM16 at 8 kHz. Never blocks."""
-        if self._closed:
-            return
-        with self._lock:
-            self._backlog.append((audio, self._clock.now_ns()))
-            self._backlog_octets += len(audio)
-            while self._backlog_octets > _BACKLOG_OCTETS:
-                oldest, _ = self._backlog.popleft()
-                self._backlog_octets -= len(oldest)
-                self.dropped_octets += len(oldest)
-            # A thread is not woken for less than the detector's window.
-            if self._detecting or self._backlog_octets < _BATCH_OCTETS:
-                return
-            self._detecting = True
-        try:
-            self._detect_worker.submit(self._detect)
-        except RuntimeError:
-            self._results.fail(SpeechError("local speech recognition is closed"))
+        self._detection.push(audio)
 
     def __aiter__(self) -> AsyncIterator[SttEvent]:
         return self._results
@@ -248,39 +246,13 @@ class LocalSttStream:
     async def close(self) -> None:
         """Stop listening; an utterance being decoded is dropped."""
         self._closed = True
+        self._detection.close()
         self._drop_early()
         for _, early in self._utterances:
             _cancel(early)
         self._decoder.cancel()
         await asyncio.wait({self._decoder})
         self._results.close()
-
-    def _detect(self) -> None:
-        """On the detector thread: look through everything that waits."""
-        try:
-            while backlog := self._take_backlog():
-                for audio, arrived_ns in backlog:
-                    if found := self._endpointer.push(audio, arrived_ns):
-                        self._to_loop(self._deliver, found)
-        except Exception as error:  # noqa: BLE001  (a thread's boundary: reported to the listener)
-            _log.warning("voice activity detection failed", exc_info=error)
-            failure = SpeechError("voice activity detection failed")
-            self._to_loop(self._results.fail, failure)
-
-    def _take_backlog(self) -> list[tuple[bytes, int]]:
-        with self._lock:
-            backlog = [] if self._closed else list(self._backlog)
-            self._backlog.clear()
-            self._backlog_octets = 0
-            self._detecting = bool(backlog)
-            return backlog
-
-    def _to_loop(self, call: Callable[[Any], None], argument: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(call, argument)
-        except RuntimeError:
-            # The loop has been closed before the stream was; nobody is left to tell.
-            self._closed = True
 
     def _deliver(self, found: list[Endpoint]) -> None:
         for endpoint in found:
@@ -291,8 +263,18 @@ class LocalSttStream:
             elif self._engine.idle and not self._closed:
                 self._drop_early()
                 decoding = self._loop.create_task(self._engine.transcribe(endpoint.pcm))
-                decoding.add_done_callback(_retrieve)
+                decoding.add_done_callback(self._on_early_text)
                 self._early = endpoint.until_ns, decoding
+
+    def _on_early_text(self, decoding: asyncio.Task[str]) -> None:
+        """Tell what the caller has said up to a pause, unless he has gone on meanwhile."""
+        if decoding.cancelled():
+            return
+        if decoding.exception() is not None:
+            # Nobody waits for it any more; the next decoding meets it again.
+            _log.info("decoding in advance failed")
+        elif self._early is not None and self._early[1] is decoding and decoding.result():
+            self._results.put(PartialTranscript(decoding.result()))
 
     def _queue(self, spoken: SpokenAudio) -> None:
         """Have a complete utterance decoded, or its early text used if nothing came after it."""
@@ -329,9 +311,3 @@ class LocalSttStream:
 def _cancel(decoding: asyncio.Task[str] | None) -> None:
     if decoding is not None:
         decoding.cancel()
-
-
-def _retrieve(decoding: asyncio.Task[str]) -> None:
-    """Take note of a failure that nobody waits for any more; the next decoding meets it again."""
-    if not decoding.cancelled() and decoding.exception() is not None:
-        _log.info("decoding in advance failed")

@@ -53,10 +53,14 @@ class ResultQueue:
 
     async def __anext__(self) -> SttEvent:
         while not self._results:
-            if self._failure is not None:
-                raise self._failure
             if self._closed:
-                raise StopAsyncIteration
+                raise self._take_end()
             self._changed.clear()
             await self._changed.wait()
         return self._results.popleft()
+
+    def _take_end(self) -> SpeechError | StopAsyncIteration:
+        """Why there are no more results; a failure is not kept: its traceback will hold this."""
+        failure = self._failure
+        self._failure = None
+        return StopAsyncIteration() if failure is None else failure

@@ -1,0 +1,1 @@
+"""How fast the bot answers, and how many conversations this machine holds."""

@@ -1,0 +1,1 @@
+"""Simulated model services: what real clients connect to when no vendor is to be asked."""

@@ -1,0 +1,1 @@
+"""Engines that listen and speak by themselves."""
