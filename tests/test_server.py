@@ -241,13 +241,13 @@ def test_an_unanswered_call_cannot_be_spoken_on() -> None:
 def test_an_echo_phone_says_back_what_it_hears() -> None:
     async def case() -> None:
         echo = {"phone": "echo"}
-        stt = {"scripted": {"transcripts": ["Hello yourself."]}}
+        stt = {"scripted": {"transcripts": ["Same to you."]}}
         async with serving(by_hand=False, mock=echo, stt=stt, bargeIn={"enabled": False}) as served:
             call_id = await served.initiate("")
             calls = served.server.calls
             await until(lambda: calls.live()[0].state.value in {"active", "listening"})
             asked = await served.ask("continue", callId=call_id, message="Hello")
-            assert asked["transcript"] == "Hello yourself."
+            assert asked["transcript"] == "Same to you."
 
     run(case())
 

@@ -193,6 +193,7 @@ class FakeStt:
     def __init__(self, audio: AudioFormat = PCM16_8K) -> None:
         self.input = audio
         self.stream = FakeSttStream()
+        self.opened = 0
         self.may_open = asyncio.Event()
         self.may_open.set()
         self.failure: Exception | None = None
@@ -201,6 +202,7 @@ class FakeStt:
         await self.may_open.wait()
         if self.failure is not None:
             raise self.failure
+        self.opened += 1
         return self.stream
 
     async def prepare(self) -> None:

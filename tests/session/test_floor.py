@@ -3,15 +3,20 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.session.fakes import FakePath, FakeTts, Identity, run, until
 from voicecall.clock import ManualClock
-from voicecall.errors import SpeechError
+from voicecall.errors import RemoteError, SpeechError
 from voicecall.ports import Playback
 from voicecall.session.floor import Floor, Speech, settle, whole
 from voicecall.session.speak import PathSpeech, Voice
+from voicecall.session.timing import TurnTiming
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 pytestmark = pytest.mark.unit
 
@@ -26,7 +31,6 @@ class Stage:
     ended: list[tuple[str, str, bool]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        voice = Voice([self.tts], Identity)
         voice = Voice([self.tts], Identity)
         new_speech = partial(PathSpeech, self.path, voice, clock=ManualClock())
         self.floor = Floor(new_speech, self.begin, self.end)
@@ -71,6 +75,85 @@ def test_an_interruption_is_told_before_the_speech_has_wound_up() -> None:
         assert stage.path.clears == 1
         assert (await saying).interrupted
         assert len(stage.ended) == 1
+
+    run(case())
+
+
+def test_what_is_held_keeps_the_floor_until_it_was_heard() -> None:
+    async def case() -> None:
+        stage = Stage()
+        saying = asyncio.create_task(stage.say("One two three four five."))
+        await stage.playing()
+        stage.path.utterances[0].play(100)
+        stage.floor.hold()
+        waiting = asyncio.create_task(stage.say("Six."))
+        await asyncio.sleep(0)
+        assert stage.path.clears == 1
+        assert stage.floor.audible
+        assert not stage.ended
+        stage.floor.resume()
+        await until(lambda: len(stage.path.utterances) == 2)
+        await stage.playing()
+        stage.path.utterances[1].play(9999)
+        assert await saying == Playback(heard_ms=500, total_ms=500, interrupted=False)
+        await until(lambda: len(stage.path.utterances) == 3)
+        await stage.playing()
+        stage.path.utterances[2].play(9999)
+        await waiting
+        assert stage.began == [("One two three four five.", False), ("Six.", False)]
+
+    run(case())
+
+
+def test_what_is_held_can_be_interrupted() -> None:
+    async def case() -> None:
+        stage = Stage()
+        saying = asyncio.create_task(stage.say("One two three four five."))
+        await stage.playing()
+        stage.path.utterances[0].play(200)
+        stage.floor.hold()
+        stage.floor.interrupt()
+        assert stage.ended == [("One two three four five.", "One two", True)]
+        assert await saying == Playback(heard_ms=200, total_ms=500, interrupted=True)
+        assert stage.path.clears == 1
+
+    run(case())
+
+
+def test_what_cannot_pause_goes_on() -> None:
+    class Monologue:
+        """A speech of a carrier's."""
+
+        def __init__(self) -> None:
+            self.timing = TurnTiming()
+            self.failure: RemoteError | None = None
+            self.began = True
+            self.text = self.played_text = "On and on."
+            self.end = asyncio.Event()
+
+        def heard(self) -> str:
+            return self.text
+
+        def stop(self) -> None:
+            self.end.set()
+
+        async def run(self, pieces: AsyncGenerator[str]) -> Playback:
+            await pieces.aclose()
+            await self.end.wait()
+            return Playback(1, 1, interrupted=False)
+
+    async def case() -> None:
+        stage, speech = Stage(), Monologue()
+        saying = asyncio.create_task(stage.floor.perform(speech, whole("On and on.")))
+        await until(lambda: stage.floor.speech is speech)
+        stage.floor.hold()
+        stage.floor.resume()
+        assert not saying.done()
+        speech.end.set()
+        assert not (await saying).interrupted
+        assert stage.floor.speech is None
+        stage.floor.hold()
+        stage.floor.resume()
 
     run(case())
 

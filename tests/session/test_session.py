@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from tests.session.fakes import (
     soon,
     until,
 )
+from tests.speech.signals import noise, tone
 from voicecall.call.events import (
     CallActive,
     CallDtmf,
@@ -46,7 +49,7 @@ from voicecall.session.equipment import Equipment, SessionSettings, Surroundings
 from voicecall.session.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from voicecall.errors import VoicecallError
     from voicecall.ports import AudioFormat
@@ -55,6 +58,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 BARGE_IN = BargeIn(min_speech_ms=0, min_level_dbfs=-96)
+TWO_STEPS = SessionSettings(barge_in=BargeIn(min_speech_ms=100, confirm_speech_ms=1000))
+LONG = "One two three four five six seven eight nine ten and so on up to twenty if you like."
+HISS = noise(20, 25)
+LOUD = tone(20, 8000)
+ECHO = tone(20, 800)
 
 
 @dataclass
@@ -102,7 +110,14 @@ class Call:
     async def open(self) -> None:
         """The media socket starts, and recognition works."""
         self.session.on_path_open(self.path)
-        await until(lambda: self.path.sink is not None)
+        await until(lambda: self.stt.opened and self.calls.of(CallActive))
+
+    def hear(self, pcm: bytes) -> None:
+        """The next 20 ms come from the caller, while as much is played to him."""
+        if self.path.utterances and not self.path.clears:
+            self.path.utterances[-1].play(20)
+        assert self.path.sink is not None
+        self.path.sink(pcm)
 
     def say(self, text: str) -> None:
         """The caller says something, all of it recognised."""
@@ -122,6 +137,14 @@ class Call:
 
     async def close(self) -> None:
         await self.session.close()
+
+
+class LoudTts(FakeTts):
+    """100 ms of a loud tone for each word."""
+
+    async def synthesize(self, text: str) -> AsyncIterator[bytes]:
+        for _ in text.split():
+            yield tone(100)
 
 
 def test_an_open_path_makes_the_call_active_and_the_opening_is_said() -> None:
@@ -194,7 +217,7 @@ def test_recognition_that_fails_later_leaves_the_call_speaking() -> None:
         call = Call()
         await call.open()
         call.stt.stream.give(SpeechError("gone"))
-        await until(lambda: call.path.sink is None)
+        await until(lambda: call.stt.stream.closed)
         await call.session.say("Still here.")
         assert not call.ended
         await call.close()
@@ -315,6 +338,7 @@ def test_a_final_that_interrupts_is_recorded_after_what_it_interrupted() -> None
         call.path.utterances[0].play(100)
         call.stt.stream.give(FinalTranscript("Stop."))
         await call.playing(2)
+        await until(lambda: len(call.calls.events) == 6)
         kinds = [type(event) for event in call.calls.events][1:]
         assert kinds == [CallSpeech, CallSpeaking, CallSpoken, CallSpeech, CallSpeaking]
         assert responder.requests[1].history[1:] == (
@@ -328,15 +352,234 @@ def test_a_final_that_interrupts_is_recorded_after_what_it_interrupted() -> None
 
 def test_a_murmur_over_the_bot_changes_nothing() -> None:
     async def case() -> None:
-        call = Call(responder=FakeResponder(["One two three."]), path=FakePath(instant=False))
+        call = Call(responder=FakeResponder([LONG]), path=FakePath(instant=False))
         await call.open()
         call.say("Count.")
         await call.playing()
         call.stt.stream.give(FinalTranscript("Uh-huh."))
+        await until(call.stt.stream.events.empty)
         call.path.utterances[0].play(9999)
         (spoken,) = await call.spoken(1)
         assert not spoken.interrupted
         assert len(call.calls.of(CallSpeech)) == len(call.responder.requests) == 1
+        await call.close()
+
+    run(case())
+
+
+def test_a_murmur_over_the_end_of_a_question_answers_it_without_cutting_it() -> None:
+    async def case() -> None:
+        responder = FakeResponder(["Shall I book it?"], ["Booked."])
+        call = Call(responder=responder, path=FakePath(instant=False))
+        await call.open()
+        call.say("Tuesday.")
+        await call.playing()
+        call.stt.stream.give(FinalTranscript("Yes."))
+        await until(lambda: len(call.calls.of(CallSpeech)) == 2)
+        assert call.path.clears == 0
+        call.path.utterances[0].play(9999)
+        await call.playing(2)
+        assert [turn.text for turn in responder.requests[1].history] == [
+            "Tuesday.",
+            "Shall I book it?",
+            "Yes.",
+        ]
+        await call.close()
+
+    run(case())
+
+
+# --- held ------------------------------------------------------------------------------------
+
+
+async def held(call: Call) -> None:
+    """The bot is saying `LONG`, a second of which was heard, when the caller speaks over it."""
+    await call.open()
+    call.say("Count.")
+    await call.playing()
+    for _ in range(40):
+        call.clock.advance_ms(20)
+        call.hear(HISS)
+    began_ns = call.clock.now_ns()
+    for _ in range(10):
+        call.clock.advance_ms(20)
+        call.hear(LOUD)
+    call.stt.stream.give(SpeechStarted(began_ns))
+    await soon(lambda: call.path.clears)
+
+
+def silent(call: Call, ms: int) -> None:
+    for _ in range(ms // 20):
+        call.clock.advance_ms(20)
+        call.hear(HISS)
+
+
+def test_after_a_cough_the_bot_goes_on_and_nothing_was_said() -> None:
+    async def case() -> None:
+        responder = FakeResponder([LONG])
+        call = Call(responder=responder, path=FakePath(instant=False), settings=TWO_STEPS)
+        await held(call)
+        assert call.cleared
+        assert len(call.path.utterances) == 1
+        silent(call, 1000)
+        await soon(lambda: len(call.path.utterances) == 2)
+        call.stt.stream.give(SpeechStopped(call.clock.now_ns()))
+        await call.playing(2)
+        call.path.utterances[1].play(9999)
+        (spoken,) = await call.spoken(1)
+        assert (spoken.heard, spoken.interrupted) == (LONG, False)
+        assert len(call.calls.of(CallSpeaking)) == 1
+        assert call.tts[0].texts == [LONG]
+        assert call.history.turns[-1] == Turn(Speaker.BOT, LONG)
+        assert len(responder.requests) == 1
+        await call.close()
+
+    run(case())
+
+
+def test_words_while_it_is_held_make_it_an_interruption() -> None:
+    async def case() -> None:
+        responder = FakeResponder([LONG], ["At nine."])
+        call = Call(responder=responder, path=FakePath(instant=False), settings=TWO_STEPS)
+        await held(call)
+        assert not call.calls.of(CallSpoken)
+        call.stt.stream.give(PartialTranscript("and when"), FinalTranscript("And when exactly?"))
+        await call.playing(2)
+        assert call.path.clears == 1
+        (spoken,) = call.calls.of(CallSpoken)
+        assert spoken.interrupted
+        assert LONG.startswith(spoken.heard)
+        assert 8 <= len(spoken.heard.split()) <= 10
+        assert [turn.text for turn in responder.requests[1].history][-2:] == [
+            spoken.heard,
+            "And when exactly?",
+        ]
+        await call.close()
+
+    run(case())
+
+
+def test_going_on_while_it_is_held_makes_it_an_interruption() -> None:
+    async def case() -> None:
+        responder = FakeResponder([LONG])
+        call = Call(responder=responder, path=FakePath(instant=False), settings=TWO_STEPS)
+        await held(call)
+        for _ in range(60):
+            call.clock.advance_ms(20)
+            call.hear(LOUD)
+        await soon(lambda: call.calls.of(CallSpoken))
+        assert call.calls.of(CallSpoken)[0].interrupted
+        assert responder.closed == 1
+        await call.close()
+
+    run(case())
+
+
+def test_what_is_to_be_said_waits_while_the_bot_is_held() -> None:
+    async def case() -> None:
+        responder = FakeResponder([LONG])
+        call = Call(responder=responder, path=FakePath(instant=False), settings=TWO_STEPS)
+        await held(call)
+        saying = asyncio.create_task(call.session.say("And this."))
+        await asyncio.sleep(0)
+        assert len(call.path.utterances) == 1
+        silent(call, 1000)
+        await soon(lambda: len(call.path.utterances) == 2)
+        await call.playing(2)
+        call.path.utterances[1].play(9999)
+        await call.playing(3)
+        call.path.utterances[2].play(9999)
+        assert not (await saying).interrupted
+        await call.close()
+
+    run(case())
+
+
+def test_a_call_can_end_while_the_bot_is_held() -> None:
+    async def case() -> None:
+        before = asyncio.all_tasks()
+        responder = FakeResponder([LONG])
+        call = Call(responder=responder, path=FakePath(instant=False), settings=TWO_STEPS)
+        await held(call)
+        await call.close()
+        (spoken,) = call.calls.of(CallSpoken)
+        assert spoken.interrupted
+        assert asyncio.all_tasks() == before
+
+    run(case())
+
+
+def test_a_call_that_ended_while_the_bot_was_held_is_freed_at_once() -> None:
+    async def case() -> None:
+        responder = FakeResponder([LONG])
+        call = Call(responder=responder, path=FakePath(instant=False), settings=TWO_STEPS)
+        await held(call)
+        await call.close()
+        remains = weakref.ref(call.session)
+        del call.session
+        await asyncio.sleep(0)
+        assert remains() is None
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(case())
+    finally:
+        gc.enable()
+
+
+def test_the_echo_of_the_bots_own_voice_neither_holds_it_nor_is_a_turn() -> None:
+    async def case() -> None:
+        responder = FakeResponder([LONG])
+        call = Call(
+            responder=responder,
+            path=FakePath(instant=False),
+            settings=TWO_STEPS,
+            tts=[LoudTts()],
+        )
+        await call.open()
+        call.say("Count.")
+        await call.playing()
+        started_ns = call.clock.now_ns()
+        call.stt.stream.give(SpeechStarted(started_ns))
+        for _ in range(60):
+            call.clock.advance_ms(20)
+            call.hear(ECHO)
+        call.stt.stream.give(
+            PartialTranscript("One two three for five"), FinalTranscript("One two three for five.")
+        )
+        await until(call.stt.stream.events.empty)
+        await asyncio.sleep(0.03)
+        assert call.path.clears == 0
+        call.path.utterances[0].play(9999)
+        (spoken,) = await call.spoken(1)
+        assert not spoken.interrupted
+        assert len(call.calls.of(CallSpeech)) == 1
+        await call.close()
+
+    run(case())
+
+
+# --- from the first ring ---------------------------------------------------------------------
+
+
+def test_the_recogniser_is_opened_while_it_rings_and_closed_if_nobody_answers() -> None:
+    async def case() -> None:
+        call = Call()
+        await until(lambda: call.stt.opened)
+        assert call.path.sink is None
+        await call.close()
+        assert call.stt.stream.closed
+
+    run(case())
+
+
+def test_a_message_needs_no_recogniser() -> None:
+    async def case() -> None:
+        call = Call(mode="notify", opening="Your order is ready.")
+        call.session.on_path_open(call.path)
+        await call.spoken(1)
+        assert not call.stt.opened
         await call.close()
 
     run(case())

@@ -74,7 +74,8 @@ def test_the_next_sentence_is_made_while_one_plays_but_not_the_whole_text() -> N
         await until(lambda: len(tts.texts) > 2)
         for _ in range(500):
             await asyncio.sleep(0)
-        assert len(tts.texts) < 15
+        # Five seconds ahead.
+        assert len(tts.texts) < 25
         said.stop()
         path.clear()
         assert (await saying).interrupted
@@ -239,5 +240,190 @@ def test_a_piece_of_any_length_is_converted_in_short_steps_as_it_is_wanted() -> 
         assert steps == [3200]
         assert 3200 + sum([len(piece) async for piece in pieces]) == 10_000_001
         assert max(steps) == 3200
+
+    run(case())
+
+
+# --- held and resumed ------------------------------------------------------------------------
+
+
+def words(count: int) -> str:
+    """A sentence that takes as many tenths of a second; every word is told from the others."""
+    return " ".join(f"w{number}" for number in range(10, 10 + count)) + "."
+
+
+class Ramp(FakeTts):
+    """100 ms a word, in which every place looks different from its neighbours."""
+
+    async def synthesize(self, text: str) -> AsyncIterator[bytes]:
+        self.texts.append(text)
+        for word in range(len(text.split())):
+            yield b"".join((1000 + word * 800 + at).to_bytes(2, "little") for at in range(800))
+
+
+def test_what_was_held_goes_on_a_little_before_where_it_was_without_being_made_again() -> None:
+    async def case() -> None:
+        path, tts, began = FakePath(instant=False), Ramp(), list[str]()
+        said = speech(path, tts, began=began)
+        saying = asyncio.create_task(said.run(whole(words(20))))
+        await until(lambda: path.utterances and path.utterances[0].finished)
+        first = path.utterances[0]
+        first.play(1000)
+        said.hold()
+        assert path.clears == 1
+        assert not saying.done()
+        assert said.heard() == " ".join(f"w{number}" for number in range(10, 20))
+        said.resume()
+        await until(lambda: len(path.utterances) == 2 and path.utterances[1].finished)
+        assert path.utterances[1].audio == first.audio[800 * 16 :]
+        path.utterances[1].play(9999)
+        assert await saying == Playback(heard_ms=2000, total_ms=2000, interrupted=False)
+        assert said.heard() == words(20)
+        assert len(tts.texts) == 1
+        assert began == [words(20)]
+
+    run(case())
+
+
+def test_what_is_held_twice_counts_as_one() -> None:
+    async def case() -> None:
+        path = FakePath(instant=False)
+        said = speech(path, Ramp())
+        saying = asyncio.create_task(said.run(whole(words(20))))
+        for _ in range(2):
+            await until(lambda: path.utterances and path.utterances[-1].finished)
+            path.utterances[-1].play(600)
+            said.hold()
+            said.resume()
+            await until(lambda: not path.utterances[-1].cut)
+        await until(lambda: path.utterances[2].finished)
+        path.utterances[2].play(9999)
+        assert await saying == Playback(heard_ms=2000, total_ms=2000, interrupted=False)
+
+    run(case())
+
+
+def test_what_is_stopped_while_it_is_held_was_heard_up_to_there() -> None:
+    async def case() -> None:
+        path = FakePath(instant=False)
+        said = speech(path, Ramp())
+        saying = asyncio.create_task(said.run(whole(words(20))))
+        await until(lambda: path.utterances and path.utterances[0].finished)
+        path.utterances[0].play(500)
+        said.hold()
+        said.stop()
+        said.resume()
+        assert await saying == Playback(heard_ms=500, total_ms=2000, interrupted=True)
+        assert said.heard() == "w10 w11 w12 w13 w14"
+        assert path.clears == 1
+        assert len(path.utterances) == 1
+
+    run(case())
+
+
+def test_what_was_heard_does_not_become_less_by_going_back() -> None:
+    async def case() -> None:
+        path = FakePath(instant=False)
+        said = speech(path, Ramp())
+        saying = asyncio.create_task(said.run(whole(words(20))))
+        await until(lambda: path.utterances and path.utterances[0].finished)
+        path.utterances[0].play(1000)
+        said.hold()
+        said.resume()
+        await until(lambda: len(path.utterances) == 2)
+        path.utterances[1].play(100)
+        said.stop()
+        assert (await saying).heard_ms == 1000
+
+    run(case())
+
+
+def test_what_is_still_being_made_waits_while_it_is_held_and_then_follows() -> None:
+    async def case() -> None:
+        more = asyncio.Event()
+        path = FakePath(instant=False)
+        said = speech(path, Ramp())
+        saying = asyncio.create_task(said.run(stream("One two three. ", "Four ", more, "five.")))
+        await until(lambda: path.utterances and path.utterances[0].total_ms == 300)
+        path.utterances[0].play(300)
+        said.hold()
+        more.set()
+        await until(lambda: said.text == "One two three. Four five.")
+        assert len(path.utterances) == 1
+        said.resume()
+        await until(lambda: len(path.utterances) == 2 and path.utterances[1].finished)
+        assert path.utterances[1].total_ms == 200 + 200
+        path.utterances[1].play(9999)
+        assert await saying == Playback(heard_ms=500, total_ms=500, interrupted=False)
+
+    run(case())
+
+
+def test_a_long_text_is_not_made_beyond_measure_while_it_is_held() -> None:
+    async def case() -> None:
+        path, tts = FakePath(instant=False), FakeTts()
+        path.room.clear()
+        said = speech(path, tts)
+        saying = asyncio.create_task(said.run(whole("One two three. " * 100)))
+        await until(lambda: said.began)
+        said.hold()
+        for _ in range(500):
+            await asyncio.sleep(0)
+        assert len(tts.texts) < 25
+        path.room.set()
+        said.resume()
+        await until(lambda: path.utterances[-1].finished, turns=10_000)
+        assert len(tts.texts) == 100
+        said.stop()
+        assert (await saying).interrupted
+
+    run(case())
+
+
+def test_what_is_as_good_as_over_is_not_held() -> None:
+    async def case() -> None:
+        path = FakePath(instant=False)
+        said = speech(path, Ramp())
+        saying = asyncio.create_task(said.run(whole(words(5))))
+        await until(lambda: path.utterances and path.utterances[0].finished)
+        path.utterances[0].play(400)
+        assert said.remaining_ms == 100
+        said.hold()
+        assert path.clears == 0
+        path.utterances[0].play(9999)
+        assert not (await saying).interrupted
+
+    run(case())
+
+
+def test_what_has_not_begun_is_not_held() -> None:
+    async def case() -> None:
+        path = FakePath()
+        said = speech(path, FakeTts())
+        said.hold()
+        said.resume()
+        assert not (await said.run(whole("Hello there."))).interrupted
+        assert path.clears == 0
+
+    run(case())
+
+
+def test_it_tells_how_loud_it_has_been_and_what_it_has_been_saying() -> None:
+    async def case() -> None:
+        path = FakePath(instant=False)
+        said = speech(path, Ramp())
+        saying = asyncio.create_task(said.run(stream(f"{words(10)} {words(4)} {words(3)}")))
+        await until(lambda: path.utterances and path.utterances[0].finished)
+        assert said.levels(3) == []
+        path.utterances[0].play(60)
+        assert len(said.levels(5)) == 3
+        assert said.levels(5)[0] == pytest.approx(-30, abs=2)
+        assert said.lately() == words(10)
+        path.utterances[0].play(900)
+        assert said.lately() == f"{words(10)} {words(4)} {words(3)}"
+        said.hold()
+        assert said.levels(5) == []
+        said.stop()
+        await saying
 
     run(case())

@@ -280,12 +280,23 @@ class Streaming(Section):
 class BargeIn(Section):
     """What the caller's speech must be like to interrupt the bot.
 
-    `min_level_dbfs` is relative to full scale: 0 is the loudest, -60 nearly silent.
+    After `min_speech_ms` of speech the bot falls silent. It gives up what it was saying when the
+    caller has said `min_words` words, or one of `interrupting`, or has spoken for
+    `confirm_speech_ms`; it goes on when he has been silent for `resume_after_ms` without.
+    `back_channels` do not count as words. Unset, both lists are English ones. `min_level_dbfs` is
+    relative to full scale: 0 is the loudest, -60 nearly silent; `echo_margin_db` is how far speech
+    has to stand out of the line's echo and noise.
     """
 
     enabled: bool = True
-    min_speech_ms: Annotated[int, Field(ge=0, le=5000)] = 200
+    min_speech_ms: Annotated[int, Field(ge=0, le=5000)] = 100
     min_level_dbfs: Annotated[float, Field(ge=-96, le=0)] = -45
+    confirm_speech_ms: Annotated[int, Field(ge=0, le=10_000)] = 2500
+    resume_after_ms: Annotated[int, Field(ge=100, le=10_000)] = 800
+    echo_margin_db: Annotated[float, Field(ge=0, le=40)] = 6
+    min_words: Annotated[int, Field(ge=1, le=20)] = 2
+    interrupting: tuple[Text, ...] | None = None
+    back_channels: tuple[Text, ...] | None = None
 
 
 # --- what the bot may do -----------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from voicecall.errors import RemoteError, SpeechError
 from voicecall.ports import Playback
@@ -66,6 +66,19 @@ class Speech(Protocol):
         ...
 
 
+@runtime_checkable
+class Pausable(Speech, Protocol):
+    """A speech that can fall silent and go on later."""
+
+    def hold(self) -> None:
+        """Fall silent, and keep what has not been heard; harmless when it is silent or over."""
+        ...
+
+    def resume(self) -> None:
+        """Go on from where it was held; harmless when it is not."""
+        ...
+
+
 class NewSpeech(Protocol):
     """Makes what is to be said next."""
 
@@ -107,6 +120,11 @@ class Floor:
         self._interruptions = 0
         # What is being said or prepared, until its end has been told.
         self._speech: Speech | None = None
+
+    @property
+    def speech(self) -> Speech | None:
+        """What is being said or prepared."""
+        return self._speech
 
     @property
     def audible(self) -> bool:
@@ -159,6 +177,16 @@ class Floor:
     async def say(self, text: str, *, protected: bool = False) -> Playback:
         """Say `text`; the floor has to be taken. Raises `RemoteError`."""
         return await self.perform(self.new_speech(protected=protected), whole(text))
+
+    def hold(self) -> None:
+        """Have what is being said fall silent, if it can; nothing else is said meanwhile."""
+        if isinstance(self._speech, Pausable):
+            self._speech.hold()
+
+    def resume(self) -> None:
+        """Have what was held go on."""
+        if isinstance(self._speech, Pausable):
+            self._speech.resume()
 
     def interrupt(self) -> None:
         """Stop what is being said, and skip the texts that wait."""

@@ -187,6 +187,12 @@ class Outfitter:
                 enabled=barge_in.enabled,
                 min_speech_ms=barge_in.min_speech_ms,
                 min_level_dbfs=barge_in.min_level_dbfs,
+                confirm_speech_ms=barge_in.confirm_speech_ms,
+                resume_after_ms=barge_in.resume_after_ms,
+                echo_margin_db=barge_in.echo_margin_db,
+                min_words=barge_in.min_words,
+                interrupting=barge_in.interrupting,
+                back_channels=barge_in.back_channels,
             ),
             instructions=instructions,
         )

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from voicecall.call.events import CallDtmf, CallSpeech
 from voicecall.call.record import CallState
 from voicecall.clock import NS_PER_S
+from voicecall.dialog.turns import Resume
 from voicecall.errors import NotConnected, SpeechError
 from voicecall.ports import FinalTranscript, PartialTranscript, SpeechStarted, SpeechStopped
+from voicecall.session.attention import Attention, Words
 from voicecall.session.floor import SKIPPED, Floor, settle
 from voicecall.session.listen import Listener
 from voicecall.session.speak import PathSpeech, Voice
@@ -31,6 +33,10 @@ _log = logging.getLogger("voicecall.session")
 
 _LISTENING_TIMEOUT_S = 0.5
 _MAX_PRESSES = 8
+# A murmur over the last words of a question answers it.
+_ENDING_MS = 1000
+# Recognisers without voice activity do not say when the caller began to speak.
+_UTTERANCE_NS = 3 * NS_PER_S
 
 
 class Session(Talk):
@@ -55,7 +61,13 @@ class Session(Talk):
         super().__init__(record, opening, equipment, history, surroundings)
         self._path: AudioPath | None = None
         self._listener: Listener | None = None
+        if equipment.stt is not None and self._converses:
+            self._listener = Listener(
+                equipment.stt, surroundings.convert, self._on_speech, self._on_audio
+            )
+        self._attention: Attention | None = None
         self._presses = 0
+        self._caller_started_ns: int | None = None
         self._caller_stopped_ns: int | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -123,6 +135,9 @@ class Session(Talk):
         elif self._floor is None:
             voice = Voice(self._equipment.tts, self._surroundings.convert)
             self._path = path
+            if self._listener is not None:
+                heard = self._listener.attach(path)
+                self._attention = Attention(heard, self._settings.barge_in, self._clock)
             new_speech = partial(PathSpeech, path, voice, clock=self._clock)
             self._open(Floor(new_speech, self._on_begin, self._on_end))
 
@@ -141,33 +156,78 @@ class Session(Talk):
 
     # --- hearing ------------------------------------------------------------------------------
 
+    def _get_ready(self) -> None:
+        """Connect the recogniser, so that the caller's first word is not lost."""
+        if self._listener is not None:
+            self._begin(self._listener.run())
+
     async def _begin_to_listen(self) -> None:
         """Returns when recognition works, at the latest after half a second."""
-        if self._equipment.stt is None or self._path is None:
+        if self._listener is None:
             return
-        self._listener = Listener(
-            self._path, self._equipment.stt, self._surroundings.convert, self._on_speech
-        )
-        self._begin(self._listener.run())
         try:
             async with asyncio.timeout(_LISTENING_TIMEOUT_S):
                 await self._listener.ready.wait()
         except TimeoutError:
             _log.info("greeting before recognition is ready", extra={"call_id": self.call_id})
 
+    def _on_audio(self, audio: bytes) -> None:
+        if self._attention is not None:
+            self._attention.hear(audio)
+
     def _on_speech(self, event: SttEvent) -> None:
         match event:
             case SpeechStarted():
+                self._caller_started_ns = event.at_ns
                 self._act(self._turns.speech_started(event.at_ns))
             case SpeechStopped():
                 self._caller_stopped_ns = event.at_ns
-                self._act(self._turns.speech_stopped())
+                self._act(self._turns.speech_stopped(self._clock.now_ns()))
             case PartialTranscript():
-                self._act(self._turns.partial(event.text))
+                heard = self._callers(event.text)
+                now_ns = self._clock.now_ns()
+                self._act(self._turns.partial(heard.text, now_ns, doubtful=heard.doubtful))
             case FinalTranscript():
-                on_turn = partial(self._on_turn, confidence=event.confidence)
-                self._act(self._turns.final(event.text), on_turn)
+                self._on_final(event)
         self._watch_deadline()
+
+    def _on_final(self, event: FinalTranscript) -> None:
+        heard = self._callers(event.text)
+        if not heard.text:
+            # It was the bot's own voice; when that stopped is of no interest.
+            self._caller_stopped_ns = None
+            return
+        on_turn = partial(self._on_turn, confidence=event.confidence)
+        outputs = self._turns.final(
+            heard.text,
+            self._clock.now_ns(),
+            bot_ends=self._bot_ends(),
+            doubtful=heard.doubtful,
+        )
+        self._act(outputs, on_turn)
+
+    def _callers(self, text: str) -> Words:
+        """What of `text` is the caller's, and not the bot's own voice."""
+        if self._attention is None:
+            return Words(text)
+        began_ns = self._caller_started_ns
+        if began_ns is None:
+            began_ns = self._clock.now_ns() - _UTTERANCE_NS
+        return self._attention.words(text, began_ns)
+
+    def _bot_ends(self) -> bool:
+        """Whether what the bot is saying is almost over."""
+        speech = self._said()
+        return (
+            speech is not None
+            and (remaining_ms := speech.remaining_ms) is not None
+            and remaining_ms <= _ENDING_MS
+        )
+
+    def _said(self) -> PathSpeech | None:
+        """What is being said."""
+        speech = None if self._floor is None else self._floor.speech
+        return speech if isinstance(speech, PathSpeech) else None
 
     def _on_turn(self, text: str, confidence: float | None) -> None:
         timing = TurnTiming(self._caller_stopped_ns, self._clock.now_ns())
@@ -179,9 +239,13 @@ class Session(Talk):
 
     def _on_begin(self, text: str, protected: bool) -> None:
         super()._on_begin(text, protected)
+        if self._attention is not None:
+            self._attention.attend(self._said())
         self._watch_deadline()
 
     def _on_end(self, speech: Speech, interrupted: bool) -> None:
+        if self._attention is not None:
+            self._attention.attend(None)
         super()._on_end(speech, interrupted)
         self._watch_deadline()
 
@@ -202,9 +266,12 @@ class Session(Talk):
             self._deadline = None
 
     def _on_deadline(self) -> None:
-        level_dbfs = 0.0 if self._listener is None else self._listener.level_dbfs()
-        self._act(self._turns.elapsed(self._clock.now_ns(), level_dbfs))
-        self._watch_deadline()
+        if self._attention is not None:
+            outputs = self._turns.elapsed(self._clock.now_ns(), self._attention.look())
+            self._act(outputs)
+            if Resume() in outputs:
+                self._attention.false_alarm()
+            self._watch_deadline()
 
     # --- end ----------------------------------------------------------------------------------
 
@@ -222,4 +289,4 @@ class Session(Talk):
 
     def _let_go(self) -> None:
         super()._let_go()
-        self._path = self._listener = None
+        self._path = self._listener = self._attention = None

@@ -13,6 +13,7 @@ from voicecall.errors import CodecError, DependencyMissing, SpeechError
 from voicecall.ports import Playback
 from voicecall.session import wreckage
 from voicecall.session.source import Source
+from voicecall.session.tape import Tape
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -24,16 +25,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger("voicecall.session")
 
 _SYNTHESIS_TIMEOUT_S = 10.0
-# How many pieces of audio may be ready before they are played. Local engines make pieces of 200 ms.
-_PIECES_AHEAD = 25
 # Of longer audio this much is converted at a time: a few hundredths of a millisecond.
 _STEP_MS = 200
 # What a carrier may still hold when we have handed over everything.
 _PLAYOUT_GRACE_S = 60.0
+# What is as good as over is not held, but left to end.
+_TOO_SHORT_TO_HOLD_MS = 200
+# What comes back was said lately: recognisers end an utterance after half a minute at the latest.
+_LATELY_MS = 30_000
+_SOON_MS = 500
 
 
 class Conversion(Protocol):
-    """Converts a stream of audio from one format to another; see `voicecall.media.audio`."""
+    """Converts a stream of audio from one format to another; see `voicecall.audio`."""
 
     def convert(self, audio: bytes, last: bool = False) -> bytes:
         """The next piece, converted; `last` says that no more follows."""
@@ -105,7 +109,9 @@ class Voice:
 
 
 class PathSpeech:
-    """One thing being said over an audio path; implements `floor.Speech`.
+    """One thing being said over an audio path; implements `floor.Pausable`.
+
+    However often it is held and resumed, it is one thing: it is timed, counted and reported once.
 
     Args:
         path: where it is played.
@@ -128,19 +134,24 @@ class PathSpeech:
         self._voice = voice
         self._clock = clock
         self._on_begin = on_begin
+        self._tape = Tape(path.audio)
+        self._began = False
+        # What is playing now, and where on the tape it began.
         self._utterance: Utterance | None = None
+        self._from = 0
+        self._heard = 0
         self._sentences: list[str] = []
-        self._played: list[str] = []
-        self._played_octets: list[int] = []
+        self._made: list[SpokenText] = []
         self._work: asyncio.Task[None] | None = None
         self._stopped = False
+        self._cut = False
         self.timing = timing
         self.failure: SpeechError | None = None
 
     @property
     def began(self) -> bool:
         """Whether any of it has been handed to the path."""
-        return self._utterance is not None
+        return self._began
 
     @property
     def text(self) -> str:
@@ -149,21 +160,62 @@ class PathSpeech:
 
     @property
     def played_text(self) -> str:
-        """What of it has been handed to the path."""
-        return " ".join(self._played)
+        """What of it there was to hear."""
+        return " ".join(stretch.text for stretch in self._made)
 
     def heard(self) -> str:
         """What of it has been heard up to now, in whole words."""
-        if self._utterance is None:
-            return ""
-        return heard_text(self._spoken_texts(), self._utterance.heard_ms())
+        return heard_text(self._made, self._heard_ms()) if self._began else ""
+
+    def lately(self) -> str:
+        """The sentences of it that have been playing within the last seconds, or will at once."""
+        heard_ms = self._heard_ms()
+        texts, start_ms = [], 0.0
+        for stretch in self._made:
+            end_ms = start_ms + stretch.duration_ms
+            if end_ms > heard_ms - _LATELY_MS and start_ms < heard_ms + _SOON_MS:
+                texts.append(stretch.text)
+            start_ms = end_ms
+        return " ".join(texts)
+
+    def levels(self, count: int) -> list[float]:
+        """How loud the last `count` blocks were that the caller has heard, in dBFS.
+
+        Fewer where there have not been as many; none while it is held.
+        """
+        return [] if self._tape.stopped else self._tape.levels(self._position(), count)
+
+    @property
+    def remaining_ms(self) -> float | None:
+        """How much of it has not been heard yet; None while it is not all there."""
+        if not self._tape.complete:
+            return None
+        return self._path.audio.duration_ms(self._tape.end - self._position())
+
+    def hold(self) -> None:
+        """Fall silent, and keep what has not been heard."""
+        remaining_ms = self.remaining_ms
+        if not self._began or self._stopped or self._tape.stopped:
+            return
+        if remaining_ms is not None and remaining_ms <= _TOO_SHORT_TO_HOLD_MS:
+            return
+        self._tape.stop()
+        self._path.clear()
+
+    def resume(self) -> None:
+        """Go on from where it was held, or shortly before."""
+        if self._stopped or not self._tape.stopped:
+            return
+        heard = self._heard = self._position()
+        self._utterance, self._cut = None, False
+        self._from = self._tape.resume(heard)
 
     def stop(self) -> None:
         """Stop taking text and making audio, and silence what is queued."""
         self._stopped = True
         if self._work is not None:
             self._work.cancel()
-        if self.began:
+        if self._began and not self._tape.stopped:
             self._path.clear()
 
     async def run(self, pieces: AsyncGenerator[str]) -> Playback:
@@ -174,7 +226,7 @@ class PathSpeech:
         Args:
             pieces: text as it comes; closed at the end.
         """
-        work = self._work = asyncio.create_task(self._produce(pieces))
+        work = self._work = asyncio.create_task(self._say(pieces))
         try:
             if self._stopped:
                 work.cancel()
@@ -186,70 +238,93 @@ class PathSpeech:
             wreckage.clear(work)
         if not work.cancelled():
             work.result()
-        if self._utterance is None:
-            return Playback(heard_ms=0, total_ms=0, interrupted=self._stopped)
-        return await self._settled(self._utterance)
+        return Playback(
+            heard_ms=round(self._heard_ms()),
+            total_ms=round(self._path.audio.duration_ms(self._tape.end)),
+            interrupted=self._stopped or self._cut,
+        )
 
-    async def _settled(self, utterance: Utterance) -> Playback:
-        utterance.finish()
-        total_ms = sum(stretch.duration_ms for stretch in self._spoken_texts())
-        try:
-            async with asyncio.timeout(total_ms / 1000 + _PLAYOUT_GRACE_S):
-                return await utterance.played()
-        except TimeoutError:
-            _log.warning("the carrier never confirmed that speech was played")
-            return Playback(utterance.heard_ms(), round(total_ms), interrupted=True)
-
-    async def _produce(self, pieces: AsyncGenerator[str]) -> None:
-        ready: asyncio.Queue[tuple[str, bytes] | None] = asyncio.Queue(_PIECES_AHEAD)
+    async def _say(self, pieces: AsyncGenerator[str]) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._synthesize(pieces, ready))
-            while (audible := await ready.get()) is not None:
-                await self._write(*audible)
+            group.create_task(self._synthesize(pieces))
+            await self._play()
 
-    async def _synthesize(
-        self, pieces: AsyncGenerator[str], ready: asyncio.Queue[tuple[str, bytes] | None]
-    ) -> None:
+    # --- making it -------------------------------------------------------------------------------
+
+    async def _synthesize(self, pieces: AsyncGenerator[str]) -> None:
         try:
             async with aclosing(pieces), aclosing(_split(pieces)) as sentences:
                 async for sentence in sentences:
-                    await self._make_audible(sentence, ready)
+                    await self._make_audible(sentence)
         except SpeechError as error:
             self.failure = error
-        await ready.put(None)
+        self._tape.finish()
 
-    async def _make_audible(
-        self, sentence: str, ready: asyncio.Queue[tuple[str, bytes] | None]
-    ) -> None:
+    async def _make_audible(self, sentence: str) -> None:
         said = speakable(sentence)
         if not said:
             return
         # The transcript shows a number as a number, however it is read out.
         text = plain(sentence)
         self._sentences.append(text)
+        octets = 0
         async with aclosing(self._voice.synthesize(said, self._path.audio)) as audio:
             async for piece in audio:
                 if self.timing.first_audio_ns is None:
                     self.timing.first_audio_ns = self._clock.now_ns()
-                await ready.put((text, piece))
-                text = ""
+                if octets:
+                    self._made.pop()
+                octets += len(piece)
+                self._made.append(SpokenText(text, self._path.audio.duration_ms(octets)))
+                await self._tape.put(piece)
 
-    async def _write(self, text: str, audio: bytes) -> None:
-        if text:
-            self._played.append(text)
-            self._played_octets.append(0)
+    # --- playing it ------------------------------------------------------------------------------
+
+    async def _play(self) -> None:
+        """Returns when all of it was played, or the path was cleared by somebody else."""
+        playing = True
+        while playing:
+            while (audio := await self._tape.get()) is not None:
+                await self._current().write(audio)
+                self._tape.forget(self._position())
+            utterance = self._utterance
+            if utterance is not None:
+                await self._played(utterance)
+            # What was held meanwhile goes on.
+            playing = self._tape.stopped or utterance is not self._utterance
+
+    def _current(self) -> Utterance:
         if self._utterance is None:
             self._utterance = self._path.utterance()
-            self.timing.first_frame_ns = self._clock.now_ns()
-            self._on_begin(text)
-        self._played_octets[-1] += len(audio)
-        await self._utterance.write(audio)
+            if not self._began:
+                self._began = True
+                self.timing.first_frame_ns = self._clock.now_ns()
+                self._on_begin(self._made[0].text)
+        return self._utterance
 
-    def _spoken_texts(self) -> list[SpokenText]:
-        return [
-            SpokenText(text, self._path.audio.duration_ms(octets))
-            for text, octets in zip(self._played, self._played_octets, strict=True)
-        ]
+    async def _played(self, utterance: Utterance) -> None:
+        utterance.finish()
+        left_ms = self._path.audio.duration_ms(self._tape.end - self._position())
+        try:
+            async with asyncio.timeout(left_ms / 1000 + _PLAYOUT_GRACE_S):
+                self._cut = (await utterance.played()).interrupted
+        except TimeoutError:
+            _log.warning("the carrier never confirmed that speech was played")
+            self._cut = True
+        if not self._cut:
+            self._heard = self._tape.end
+
+    def _position(self) -> int:
+        """Up to where on the tape it has been heard; never goes back but at `resume`."""
+        if self._utterance is None:
+            return self._from
+        audio = self._path.audio
+        samples = self._utterance.heard_ms() * audio.rate_hz // 1000
+        return min(self._from + samples * audio.sample_octets, self._tape.end)
+
+    def _heard_ms(self) -> float:
+        # After it was taken up again a little is heard twice.
+        return self._path.audio.duration_ms(max(self._heard, self._position()))
 
 
 async def _split(pieces: AsyncGenerator[str]) -> AsyncGenerator[str]:

@@ -78,7 +78,7 @@ class SpokenSession(Talk):
         # When the caller stopped, only the carrier knows.
         timing = TurnTiming(final_ns=self._clock.now_ns())
         on_turn = partial(self._take_turn, timing=timing, awaited=awaited)
-        self._act(self._turns.final(text), on_turn)
+        self._act(self._turns.final(text, self._clock.now_ns()), on_turn)
 
     def pressed(self, digits: str) -> None:
         """The caller pressed keys: they are answered, and cut what is being said."""

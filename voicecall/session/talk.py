@@ -11,7 +11,7 @@ from uuid import uuid4
 from voicecall.call.events import CallActive, CallErrored, CallSpeaking, CallSpoken
 from voicecall.call.record import CallState, Speaker
 from voicecall.clock import NS_PER_MS
-from voicecall.dialog.turns import Interrupt, Turns
+from voicecall.dialog.turns import Hold, Interrupt, Resume, Turns, UserTurn
 from voicecall.errors import NotConnected, RemoteError, VoicecallError
 from voicecall.ports import HangUp, PressKeys, ReplyRequest, Transfer
 from voicecall.session import wreckage
@@ -157,6 +157,7 @@ class Talk:
     async def _run(self) -> None:
         async with self._group:
             self._begin(self._reports.run())
+            self._get_ready()
             floor = await self._opened
             self._report(CallActive)
             await self._guarded(self._converse(floor) if self._converses else self._notify(floor))
@@ -182,6 +183,9 @@ class Talk:
             await self._begin_to_listen()
             await self._say_opening(floor)
 
+    def _get_ready(self) -> None:
+        """Begin what takes its time while it still rings."""
+
     async def _begin_to_listen(self) -> None:
         """Returns when the caller can be understood, or soon."""
 
@@ -201,10 +205,15 @@ class Talk:
         on_turn: Callable[[str], None] = lambda _: None,
     ) -> None:
         for output in outputs:
-            if isinstance(output, Interrupt):
-                self._interrupt()
-            else:
-                on_turn(output.text)
+            match output:
+                case Hold():
+                    self._hold()
+                case Resume():
+                    self._resume()
+                case Interrupt():
+                    self._interrupt()
+                case UserTurn():
+                    on_turn(output.text)
 
     def _take_turn(self, text: str, timing: TurnTiming, *, awaited: bool) -> None:
         """The caller has said something that is recorded, and that somebody may have awaited."""
@@ -229,13 +238,26 @@ class Talk:
             self._history.add(Speaker.USER, text)
         self._unremembered.clear()
 
+    def _hold(self) -> None:
+        """The caller may be taking the floor: fall silent, and keep what was going to be said."""
+        if self._floor is not None:
+            self._timed(self._floor.hold)
+
+    def _resume(self) -> None:
+        """The caller did not mean to take the floor."""
+        if self._floor is not None:
+            self._floor.resume()
+
     def _interrupt(self) -> None:
         """The caller takes the floor: nothing that was going to be said is said."""
         self._reply_number += 1
         if self._floor is not None:
-            noticed_ns = self._clock.now_ns()
-            self._floor.interrupt()
-            self._surroundings.on_cleared((self._clock.now_ns() - noticed_ns) / NS_PER_MS)
+            self._timed(self._floor.interrupt)
+
+    def _timed(self, fall_silent: Callable[[], None]) -> None:
+        noticed_ns = self._clock.now_ns()
+        fall_silent()
+        self._surroundings.on_cleared((self._clock.now_ns() - noticed_ns) / NS_PER_MS)
 
     # --- answering ----------------------------------------------------------------------------
 
