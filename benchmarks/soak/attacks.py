@@ -35,6 +35,7 @@ FORM = "application/x-www-form-urlencoded"
 SOURCES = 200
 FAILURES_KEPT = 20
 ATTACK_S = 20.0
+CROWDS = 3
 # The server's own limits: octets of a body, seconds for it, and unproven requests of one source.
 BODY_MAX_OCTETS = 64 * 1024
 BODY_S = 5.0
@@ -389,23 +390,33 @@ def fail(site: Site, text: str) -> None:
 
 
 async def crowd(site: Site) -> None:
-    """One source with more unproven requests than it may have: only itself is kept waiting."""
-    crowded, other = "203.0.113.1", "203.0.113.2"
-    told = site.arrival.octets(crowded, **{"X-Twilio-Signature": "x"})
-    elsewhere = site.arrival.octets(other, **{"X-Twilio-Signature": "x"})
-    begun = [await _dripping(site, crowded) for _ in range(UNPROVEN_MAX)]
+    """One source with more unproven requests than it may have: only itself is kept waiting.
+
+    On a machine that is slow, requests are over before so many are open: it is tried again.
+    """
+    for number in range(CROWDS):
+        try:
+            await _crowd(site, f"203.0.113.{number}")
+        except TimeoutError:
+            continue
+        return
+    fail(site, "crowd: not kept out, or not let in again")
+
+
+async def _crowd(site: Site, source: str) -> None:
+    told = site.arrival.octets(source, **{"X-Twilio-Signature": "x"})
+    elsewhere = site.arrival.octets("198.51.100.1", **{"X-Twilio-Signature": "x"})
+    begun = [await _dripping(site, source) for _ in range(UNPROVEN_MAX)]
     try:
-        await _until_answered(site, told, TOO_MANY)
+        await _until_answered(site, told, TOO_MANY, BODY_S)
         answers = [await exchange(site.control_url, each) for each in (told, elsewhere)]
         if answers != [TOO_MANY, UNPROVEN]:
             fail(site, f"crowd: answered with {answers}")
         ended = Counter(await asyncio.gather(*(reading for _, reading in begun)))
         if ended != {SLOW: UNPROVEN_MAX}:
             fail(site, f"crowd: ended with {dict(ended)}")
-        await _until_answered(site, told, UNPROVEN)
+        await _until_answered(site, told, UNPROVEN, ATTACK_S)
         site.outcomes["crowd: kept out"] += 1
-    except TimeoutError:
-        fail(site, "crowd: not kept out, or not let in again")
     finally:
         for writer, reading in begun:
             reading.cancel()
@@ -413,8 +424,8 @@ async def crowd(site: Site) -> None:
         await asyncio.gather(*(reading for _, reading in begun), return_exceptions=True)
 
 
-async def _until_answered(site: Site, octets: bytes, status: int) -> None:
-    async with asyncio.timeout(BODY_S):
+async def _until_answered(site: Site, octets: bytes, status: int, within_s: float) -> None:
+    async with asyncio.timeout(within_s):
         while True:
             if await exchange(site.control_url, octets) == status:
                 return

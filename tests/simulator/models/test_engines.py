@@ -52,7 +52,8 @@ def test_local_engines_hear_their_own_voice() -> None:
         try:
             await engines.prepare()
             wide = b"".join([p async for p in engines.voice.synthesize("Good morning, everyone.")])
-            narrow = np.frombuffer(wide, "<i2").reshape(-1, 3).mean(axis=1)
+            thirds = len(wide) // 6 * 6
+            narrow = np.frombuffer(wide[:thirds], "<i2").reshape(-1, 3).mean(axis=1)
             words = await engines.transcribe(narrow.astype("<i2").tobytes())
             assert "good morning" in words.lower()
         finally:

@@ -36,6 +36,16 @@ class FakeVoice:
             yield np.full(7200, self.level, dtype=np.float32)
 
 
+class SlowSpeaker(FakeVoice):
+    """Begins and ends with a second of silence."""
+
+    def stream(
+        self, text: str, *, seed: int
+    ) -> Iterator[np.ndarray[tuple[int], np.dtype[np.float32]]]:
+        for said in super().stream(text, seed=seed):
+            yield np.pad(said, 24_000)
+
+
 class BrokenVoice(FakeVoice):
     def stream(
         self, text: str, *, seed: int
@@ -47,6 +57,30 @@ def engine_with(voice: FakeVoice) -> LocalTextToSpeech:
     engine = LocalTextToSpeech()
     engine._engine = voice
     return engine
+
+
+def test_of_the_silence_around_a_sentence_only_a_pause_is_left() -> None:
+    async def case() -> None:
+        engine = engine_with(SlowSpeaker())
+        audio = b"".join([piece async for piece in engine.synthesize("One.")])
+        await engine.close()
+        samples = np.frombuffer(audio, "<i2")
+        loud = np.flatnonzero(samples)
+        assert loud[0] == 24_000 * 0.03
+        assert loud[-1] - loud[0] + 1 == 7200
+        assert len(samples) - loud[-1] == 24_000 * 0.2
+
+    asyncio.run(case())
+
+
+def test_a_sentence_without_a_sound_is_left_as_it_is() -> None:
+    async def case() -> None:
+        engine = engine_with(FakeVoice(level=0.0))
+        audio = b"".join([piece async for piece in engine.synthesize("One.")])
+        await engine.close()
+        assert len(audio) == 14_400
+
+    asyncio.run(case())
 
 
 def test_audio_comes_in_pieces_of_at_most_200_ms() -> None:

@@ -27,6 +27,11 @@ _PCM16_MAX = 32767
 _MAX_WAITING = 64
 # A name that no dictionary has, a number and a mark: everything that is loaded at first use.
 _FIRST_WORDS = "Voicecall, number 1."
+# The engine puts 0.3 s of silence before each sentence and 0.4 s after it. Callers would wait for
+# the one; of the other, what remains is the pause between two sentences.
+_AUDIBLE = 0.003
+_LEAD_SAMPLES = _OUTPUT.rate_hz * 30 // 1000
+_PAUSE_SAMPLES = _OUTPUT.rate_hz * 200 // 1000
 
 T = TypeVar("T")
 
@@ -126,6 +131,14 @@ class LocalTextToSpeech:
         samples = next(sentences, None)
         if samples is None:
             return None
-        amplified = np.clip(samples * self._gain, -1.0, 1.0) * _PCM16_MAX
+        amplified = np.clip(_trimmed(samples * self._gain), -1.0, 1.0) * _PCM16_MAX
         pcm: bytes = amplified.astype("<i2").tobytes()
         return pcm
+
+
+def _trimmed(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A sentence without most of the silence that the engine puts around it."""
+    loud = np.flatnonzero(np.abs(samples) >= _AUDIBLE)
+    if not loud.size:
+        return samples
+    return samples[max(0, loud[0] - _LEAD_SAMPLES) : loud[-1] + _PAUSE_SAMPLES]
