@@ -169,6 +169,19 @@ def test_echo_is_still_known_when_its_transcript_comes_after_the_bot_has_ended()
     on_a_line(check)
 
 
+def test_who_chooses_one_of_the_bots_words_as_it_has_ended_is_understood() -> None:
+    async def check(scene: Scene) -> None:
+        scene.hear(800, tone(20, 800))
+        scene.attention.attend(None)
+        scene.hear(200, HISS)
+        began_ns = scene.now_ns
+        scene.hear(300, LOUD)
+        scene.hear(500, HISS)
+        assert scene.attention.words("Morning.", began_ns).text == "Morning."
+
+    on_a_line(check)
+
+
 def test_while_the_bot_is_held_nothing_is_sent() -> None:
     async def check(scene: Scene) -> None:
         scene.hear(800, tone(20, 800))

@@ -22,7 +22,8 @@ _MIN_SENT_DBFS = -40.0
 # Of so much speech of ours the best evidence counts; then a telephone held otherwise is noticed.
 _MEMORY_BLOCKS = 6000 // BLOCK_MS
 _DOUBT_BLOCKS = 1000 // BLOCK_MS
-_MAX_GAIN_DB = -3.0
+# A line that gives back more is rare; a caller who answers at once, every time, is not.
+_MAX_GAIN_DB = -9.0
 # Softer echo is not taken for speech by any recogniser.
 _AUDIBLE_DBFS = -55.0
 # How fast it is forgotten that we were loud.

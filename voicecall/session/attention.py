@@ -121,7 +121,9 @@ class Attention:
             return Words(rest, doubtful=rest != text)
         rest = without_echo(text, said, 1)
         if own_ms >= _NEXT_TO_NOTHING_MS:
-            return Words(rest, doubtful=True)
+            # Who is asked "tea or coffee?" says one of the bot's words, once it has ended.
+            after = self._speech is None and since_ns >= self._said_ns
+            return Words(text if after else rest, doubtful=True)
         repeated = len(rest.split()) <= (1 - _ECHO_SHARE) * len(text.split())
         return Words("" if repeated else text, doubtful=True)
 
