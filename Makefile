@@ -13,8 +13,10 @@ CARRIER ?= mock
 demo: $(STAMP)-run $(if $(filter-out mock,$(CARRIER)),$(STAMP)-carriers) build
 	$(BIN)/voicecall demo --carrier $(CARRIER)
 
+# Those that watch real time come last and beside few others, and get another try.
 test: $(STAMP)-dev build
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not timed'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m timed --reruns 2
 
 check: $(STAMP)-dev build
 	$(BIN)/ruff format --check .

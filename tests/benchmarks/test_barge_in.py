@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytest.importorskip("moonshine_voice")
 pytest.importorskip("hibari")
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 CLEAN = Surrounding()
 ECHO = Surrounding(echo_db=-20.0, echo_ms=200)

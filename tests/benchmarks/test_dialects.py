@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from voicecall.simulator.wire import Wire
 
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
-pytestmark = [pytest.mark.socket, needs_cc]
+pytestmark = [pytest.mark.socket, needs_cc, pytest.mark.timed]
 each_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 
 WIRES: Mapping[str, Callable[[StreamIdentity], Wire]] = {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.serving import Behaviour
 
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
-pytestmark = [pytest.mark.socket, needs_cc]
+pytestmark = [pytest.mark.socket, needs_cc, pytest.mark.timed]
 
 # Frames a faulty server sends before its fault: well within the window.
 BEFORE = 40

@@ -11,7 +11,7 @@ from benchmarks.isolation.measure import SENTENCE, SENTENCES, Outcome, measure
 from benchmarks.isolation.misdeeds import MISDEEDS, Misdeed
 from tests.hosting import as_heard
 
-pytestmark = pytest.mark.socket
+pytestmark = [pytest.mark.socket, pytest.mark.timed]
 
 # One of each kind; `python -m benchmarks.isolation` does them all.
 TESTED = (

@@ -18,7 +18,7 @@ from tests.hosting import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.socket
+pytestmark = [pytest.mark.socket, pytest.mark.timed]
 
 ROOT = Path(__file__).parent.parent.parent
 STREAMS = 5

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from websockets.asyncio.client import ClientConnection
 
-pytestmark = pytest.mark.socket
+pytestmark = [pytest.mark.socket, pytest.mark.timed]
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 30

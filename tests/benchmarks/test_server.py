@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.load.server import Server, ServerFailed, free_port
 
-pytestmark = pytest.mark.socket
+pytestmark = [pytest.mark.socket, pytest.mark.timed]
 
 READY_S = 20
 SERVER = """

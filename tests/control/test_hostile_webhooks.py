@@ -11,7 +11,7 @@ import uvloop
 from benchmarks.soak import attacks
 from benchmarks.soak.flood import Flood
 
-pytestmark = pytest.mark.socket
+pytestmark = [pytest.mark.socket, pytest.mark.timed]
 
 REQUESTS = 1200
 

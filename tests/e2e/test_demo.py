@@ -24,7 +24,7 @@ from tests.e2e.listening import channels, said, spoken, understood
 from voicecall.llm.persona import builtin_persona
 from voicecall.simulator import check_audio, check_transcript
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.timed]
 
 DEADLINE_S = 200
 COLUMNS, LINES = 110, 40

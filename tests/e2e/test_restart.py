@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from voicecall.call.record import CallRecord
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 US, THEM = "+13125550001", "+13125550002"
 

@@ -12,7 +12,7 @@ from voicecall.isolation.garbage import GarbagePolicy, Pause
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timed]
 
 
 class Node:

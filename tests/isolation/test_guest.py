@@ -15,7 +15,7 @@ from voicecall.isolation.watch import LoopWatch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timed]
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import pytest
 
 from voicecall.isolation.interpreter import TURN_S, short_turns
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timed]
 
 
 def test_turns_are_short_only_meanwhile() -> None:

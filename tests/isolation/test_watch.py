@@ -14,7 +14,7 @@ from voicecall.isolation.watch import Blocked, Heartbeat, LoopWatch
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timed]
 
 
 def block(seconds: float) -> None:

@@ -19,6 +19,7 @@ from benchmarks.micro import rivals
 from voicecall import _codec
 
 pytestmark = [
+    pytest.mark.timed,
     pytest.mark.native,
     pytest.mark.skipif(
         "libasan" in os.environ.get("LD_PRELOAD", ""), reason="instrumented code has no speed"

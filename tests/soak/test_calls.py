@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.soak.carrier import Carrier
     from voicecall.manager.index import LiveCall
 
-pytestmark = pytest.mark.socket
+pytestmark = [pytest.mark.socket, pytest.mark.timed]
 
 WARM_UP = 12
 CALLS = 60

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.soak.carrier import Dialled
     from voicecall.media.leg import Leg
 
-pytestmark = pytest.mark.socket
+pytestmark = [pytest.mark.socket, pytest.mark.timed]
 
 # These fill the server on purpose, so that others would find no room.
 CROWDS = (churn.crowd_without_token, churn.crowd_with_token, churn.flood_unread)

@@ -23,7 +23,7 @@ from voicecall.store.sqlite import SqliteCallStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.socket
+pytestmark = [pytest.mark.socket, pytest.mark.timed]
 
 THEM = "15551000001"
 CALL = "CA1"

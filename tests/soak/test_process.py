@@ -10,7 +10,7 @@ from benchmarks.soak.process import ServerEnded, ServerProcess
 from benchmarks.soak.quiet import until_quiet
 from tests.soak.local import run
 
-pytestmark = pytest.mark.socket
+pytestmark = [pytest.mark.socket, pytest.mark.timed]
 
 FEW = {"refused": 120, "facts": 50, "ended": 100}
 
