@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from voicecall.config import schema as models
+from voicecall.config.guide import description
 from voicecall.config.openclaw import RENAMED
-from voicecall.config.schema import Config
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 def json_schema() -> dict[str, Any]:
     """Describe the file's own names; names of the original that still work are deprecated."""
-    schema = Config.model_json_schema(by_alias=True)
+    schema = models.Config.model_json_schema(by_alias=True)
+    _explain(models.Config, schema)
+    for name, definition in schema["$defs"].items():
+        _explain(getattr(models, name), definition)
     for old, new in RENAMED.items():
         section, _, key = old.partition(".")
         definition = schema["properties"][section]["$ref"].rpartition("/")[2]
@@ -19,3 +26,9 @@ def json_schema() -> dict[str, Any]:
             "description": f"The old name of {new}.",
         }
     return schema
+
+
+def _explain(section: type[BaseModel], definition: dict[str, Any]) -> None:
+    for key, described in definition["properties"].items():
+        if told := description(section, key):
+            described["description"] = told
