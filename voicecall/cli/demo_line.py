@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from voicecall.config.schema import Config
 from voicecall.simulator.callee import Callee
 from voicecall.simulator.engines import local_engines
+from voicecall.simulator.exchange.by_name import exchange_by_name
 from voicecall.simulator.exchange.party import ScriptedParty
 from voicecall.simulator.script import demo_script
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from voicecall.clock import Clock
     from voicecall.simulator.callee import Pickup
-    from voicecall.simulator.exchange.exchange import Exchange
-    from voicecall.simulator.exchange.line import Line
     from voicecall.simulator.phone import Phone
     from voicecall.simulator.script import Script, Step
 
@@ -110,7 +109,7 @@ async def demo_line(
         demo_script(), engines, clock=clock, on_phone=watcher.on_phone, on_step=watcher.on_step
     )
     try:
-        async with _EXCHANGES[carrier](lambda _: party, clock) as exchange:
+        async with exchange_by_name(carrier, lambda _: party, clock) as exchange:
             account = {"fromNumber": OUR_NUMBER, carrier: exchange.account}
             reached = _reachable(settings)
             yield DemoLine(
@@ -140,30 +139,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-Reach: TypeAlias = "Callable[[Line], ScriptedParty]"
-
-
-# Each is imported by who calls through it: a simulation may need a package of its own.
-
-
-def _twilio(reach: Reach, clock: Clock) -> Exchange[Any]:
-    from voicecall.simulator.exchange.twilio import TwilioExchange  # noqa: PLC0415
-
-    return TwilioExchange(reach, clock=clock)
-
-
-def _telnyx(reach: Reach, clock: Clock) -> Exchange[Any]:
-    from voicecall.simulator.exchange.telnyx import TelnyxExchange  # noqa: PLC0415
-
-    return TelnyxExchange(reach, clock=clock)
-
-
-def _plivo(reach: Reach, clock: Clock) -> Exchange[Any]:
-    from voicecall.simulator.exchange.plivo import PlivoExchange  # noqa: PLC0415
-
-    return PlivoExchange(reach, clock=clock)
-
-
-_EXCHANGES = {"twilio": _twilio, "telnyx": _telnyx, "plivo": _plivo}
