@@ -6,16 +6,17 @@ STAMP = $(VENV)/.stamp
 
 NATIVE = voicecall/_codec.pyx $(wildcard voicecall/_native/*)
 
-.PHONY: demo test build check bench budget budget-renew budget-profile format sanitize fuzz soak crash clean
+.PHONY: demo test build check bench docs budget budget-renew budget-profile format sanitize fuzz soak crash clean
 
 # CARRIER=twilio, telnyx or plivo holds the call through a simulated one, by the vendor's package.
 CARRIER ?= mock
 demo: $(STAMP)-run $(if $(filter-out mock,$(CARRIER)),$(STAMP)-carriers) build
 	$(BIN)/voicecall demo --carrier $(CARRIER)
 
-# Those that watch real time come last and beside few others, and get another try.
+# Audio is real time: a machine that stands still for a moment is heard, so each gets another try; those
+# that watch time most closely come last and beside few others.
 test: $(STAMP)-dev build
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not timed'
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not timed' --reruns 2
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m timed --reruns 2
 
 check: $(STAMP)-dev build
@@ -24,6 +25,10 @@ check: $(STAMP)-dev build
 	PATH="$(BIN):$$PATH" cython-lint voicecall
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Into build/docs; a warning is an error.
+docs: $(STAMP)-dev build
+	$(BIN)/python -m sphinx -W --keep-going docs build/docs
 
 bench: $(STAMP)-dev build
 	$(BIN)/python -m benchmarks.micro
@@ -79,11 +84,11 @@ $(STAMP)-run: $(STAMP)-venv pyproject.toml
 	touch $@
 
 $(STAMP)-carriers: $(STAMP)-run
-	VOICECALL_NO_EXTENSIONS=1 $(BIN)/python -m pip install -q --no-build-isolation -e '.[local,openai,deepgram,elevenlabs,mcp,twilio,telnyx,plivo]'
+	VOICECALL_NO_EXTENSIONS=1 $(BIN)/python -m pip install -q --no-build-isolation -e '.[local,openai,deepgram,elevenlabs,mcp,redis,twilio,telnyx,plivo]'
 	touch $@
 
 $(STAMP)-dev: $(STAMP)-carriers
-	$(BIN)/python -m pip install -q --group test --group bench --group lint
+	$(BIN)/python -m pip install -q --group test --group bench --group lint --group docs
 	touch $@
 
 $(STAMP)-build: $(STAMP)-run setup.py $(NATIVE)

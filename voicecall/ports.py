@@ -840,6 +840,21 @@ class CallStore(Protocol):
         """The newest records, newest first."""
         ...
 
+    async def changes(
+        self, after: int = 0, limit: int = 1000
+    ) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        """Changes of all calls in the order in which they were stored, with their numbers.
+
+        Args:
+            after: the number of the last change that is known already.
+            limit: how many to return at most.
+        """
+        ...
+
+    async def newest_change(self) -> int:
+        """The number of the newest change that is kept; 0 if there is none."""
+        ...
+
     async def close(self) -> None:
         """Finish writing and free the store."""
         ...

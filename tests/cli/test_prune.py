@@ -69,8 +69,8 @@ def test_without_options_the_configuration_decides(config: Path) -> None:
 @pytest.mark.parametrize(
     ("store", "complaint"),
     [
-        (":memory:", "only a store in a file"),
-        ("redis://localhost/0", "only a store in a file"),
+        (":memory:", "calls in memory"),
+        ("redis://127.0.0.1:1/0", "cannot be reached"),
         ("other.db", "there is no file"),
     ],
 )

@@ -233,6 +233,16 @@ class OutsideStore:
         with loop().outside():
             return await self._inner.recent(limit)
 
+    async def changes(
+        self, after: int = 0, limit: int = 1000
+    ) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        with loop().outside():
+            return await self._inner.changes(after, limit)
+
+    async def newest_change(self) -> int:
+        with loop().outside():
+            return await self._inner.newest_change()
+
     async def close(self) -> None:
         with loop().outside():
             await self._inner.close()

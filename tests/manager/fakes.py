@@ -77,13 +77,13 @@ class FakeStore(MemoryCallStore):
     def __init__(self) -> None:
         super().__init__()
         self.broken = False
-        self.changes: list[Mapping[str, Any]] = []
+        self.stored: list[Mapping[str, Any]] = []
 
     async def save(self, record: Mapping[str, Any], change: Mapping[str, Any]) -> None:
         await asyncio.sleep(0)
         if self.broken:
             raise StoreError("the disk is full")
-        self.changes.append(change)
+        self.stored.append(change)
         await super().save(record, change)
 
 

@@ -47,7 +47,7 @@ def run(case: Callable[[CallActor, FakeStore, list[Applied]], Coroutine[Any, Any
 def test_what_an_event_changes_is_stored_before_it_is_acknowledged() -> None:
     async def case(actor: CallActor, store: FakeStore, told: list[Applied]) -> None:
         await actor.apply(event(CallRinging))
-        assert [change["type"] for change in store.changes] == ["call.created", "call.ringing"]
+        assert [change["type"] for change in store.stored] == ["call.created", "call.ringing"]
         assert len(told) == 1
 
     run(case)
@@ -59,7 +59,7 @@ def test_the_same_fact_is_applied_once() -> None:
         await actor.apply(event(CallAnswered, dedupe_key="one"))
         assert actor.record.state is CallState.RINGING
         assert told[-1] is actor_module.REPEATED_KEY
-        assert len(store.changes) == 2
+        assert len(store.stored) == 2
 
     run(case)
 
@@ -83,7 +83,7 @@ def test_changes_that_could_not_be_stored_are_stored_later_in_order() -> None:
         assert len(told) == 2
         store.broken = False
         await actor.flush()
-        stored = [change["type"] for change in store.changes]
+        stored = [change["type"] for change in store.stored]
         assert stored == ["call.created", "call.ringing", "call.answered"]
 
     run(case)

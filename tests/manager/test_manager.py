@@ -40,7 +40,7 @@ def test_a_call_is_stored_before_it_is_dialled_and_carries_its_stream() -> None:
         (request,) = world.carrier.dials
         assert (request.to, request.mode, request.dtmf_sequence) == (CALLEE, "conversation", "w1")
         assert request.stream_url == f"wss://example.com/{record.call_id}"
-        assert [change["type"] for change in world.store.changes] == [
+        assert [change["type"] for change in world.store.stored] == [
             "call.created",
             "call.initiated",
         ]
@@ -133,7 +133,7 @@ def test_a_store_that_fails_for_a_while_neither_stops_the_call_nor_loses_a_chang
         stored = await world.store.get(record.call_id)
         assert stored is not None
         assert stored["state"] == "answered"
-        assert [change["type"] for change in world.store.changes][-1] == "call.answered"
+        assert [change["type"] for change in world.store.stored][-1] == "call.answered"
 
     run(case)
 
@@ -158,10 +158,10 @@ def test_repeated_and_late_events_change_nothing_and_are_counted() -> None:
         ringing = event(CallRinging, call_id=record.call_id)
         await world.manager.apply(ringing)
         await world.tell(CallAnswered, record)
-        saved = len(world.store.changes)
+        saved = len(world.store.stored)
         await world.manager.apply(ringing)
         await world.tell(CallRinging, record)
-        assert len(world.store.changes) == saved
+        assert len(world.store.stored) == saved
         assert (world.manager.ignored["repeated"], world.manager.ignored["late"]) == (1, 1)
         await world.manager.end(record.call_id)
         await world.until_idle()
@@ -253,7 +253,7 @@ def test_the_reason_we_end_a_call_for_wins_over_the_carriers_report_of_it() -> N
         assert record.end_reason is CallState.TIMEOUT
         world.carrier.hang_up_gate.set()
         await ending
-        ends = [change for change in world.store.changes if change["type"] == "call.ended"]
+        ends = [change for change in world.store.stored if change["type"] == "call.ended"]
         assert len(ends) == 1
 
     run(case)

@@ -81,7 +81,7 @@ class Restarted(World):
             },
         )
         await self.store.save(left.to_json(), {"type": "call.created", "timestamp": began_ms})
-        self.store.changes.clear()
+        self.store.stored.clear()
 
     async def restored(self, **more: Any) -> int:
         """Restore, and wait until the carrier was asked about everything."""
@@ -156,7 +156,7 @@ def test_a_call_that_has_ended_ends_for_the_carriers_reason(reason: CallState) -
         stored = await world.stored()
         assert (stored["state"], stored["endReason"]) == (reason.value, reason.value)
         assert stored["endedAt"] == world.clock.wall_ms()
-        assert world.store.changes[-1]["type"] == "call.ended"
+        assert world.store.stored[-1]["type"] == "call.ended"
         assert world.carrier.hung_up == []
         assert world.manager.live_count == 0
 
@@ -177,7 +177,7 @@ def test_any_other_call_is_kept_and_told_of(answer: CarrierStatus | Exception) -
         assert world.found("CA1").state is CallState.LISTENING
         assert world.carrier.asked == ["CA1"]
         if not isinstance(answer, RuntimeError):
-            (told,) = world.store.changes
+            (told,) = world.store.stored
             assert (told["type"], told["state"]) == ("call.restored", "listening")
 
     restarted(case)

@@ -78,7 +78,7 @@ def run(case: Coroutine[Any, Any, None]) -> None:
         runner.run(limited())
 
 
-async def until(condition: Callable[[], bool], within_s: float = 3.0) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
     """Wait for something that no event announces."""
     async with asyncio.timeout(within_s):
         while True:

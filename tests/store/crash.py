@@ -2,9 +2,9 @@
 
 ::
 
-    python -m tests.store.crash [--rounds 100] [--seed 0]
+    python -m tests.store.crash [--rounds 100] [--seed 0] [--store redis://127.0.0.1/0]
 
-Each round starts a process that stores changes of 50 calls on the file of the round before, and
+Each round starts a process that stores changes of 50 calls in the store of the round before, and
 says which change of which call was acknowledged. It is killed at a random instant, sometimes
 before its store is open. Then every acknowledged change has to be there, in order, once; at most
 one more a call may be, and each record has to be that of its call's last change.
@@ -27,6 +27,8 @@ from typing import Any
 
 from tests.store.stores import ended, stored
 from voicecall.clock import SystemClock
+from voicecall.store.redis import RedisCallStore
+from voicecall.store.redis_address import RedisAddress
 from voicecall.store.sqlite import SqliteCallStore
 
 CALLS = 50
@@ -39,15 +41,24 @@ _DEADLINE_S = 30
 # --- the process that is killed ------------------------------------------------------------------
 
 
-async def write(path: Path) -> None:
+def store_at(place: str, *, shared: bool = False) -> SqliteCallStore | RedisCallStore:
+    """The store in a file, or at a URL."""
+    if "://" in place:
+        # A name for each process, so that none waits for the lease of the one before.
+        address = RedisAddress.parse(place, server=uuid.uuid4().hex)
+        return RedisCallStore(address, clock=SystemClock(), shared=shared)
+    return SqliteCallStore(Path(place), clock=SystemClock(), shared=shared)
+
+
+async def write(place: str) -> None:
     """Store changes of 50 calls at a time, for ever; tell of each once it is acknowledged."""
-    store = SqliteCallStore(path, clock=SystemClock())
+    store = store_at(place)
     await store.open()
     while True:
         await asyncio.gather(*(_one_call(store, uuid.uuid4().hex) for _ in range(CALLS)))
 
 
-async def _one_call(store: SqliteCallStore, call_id: str) -> None:
+async def _one_call(store: SqliteCallStore | RedisCallStore, call_id: str) -> None:
     for number in range(CHANGES):
         await store.save(record_after(call_id, number), change(call_id, number))
         # In one write, so that the reader gets it whole even if the next moment is the last.
@@ -89,9 +100,9 @@ class Findings:
         return sum(number + 1 for number in self.acknowledged.values())
 
 
-def crash_once(path: Path, findings: Findings, chance: random.Random) -> None:
+def crash_once(place: str, findings: Findings, chance: random.Random) -> None:
     """One round: let a writer work for a while, kill it, and look."""
-    command = [sys.executable, "-m", "tests.store.crash", "--write", str(path)]
+    command = [sys.executable, "-m", "tests.store.crash", "--write", place]
     with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:  # noqa: S603
         try:
             said = _until_then(process, chance)
@@ -102,7 +113,7 @@ def crash_once(path: Path, findings: Findings, chance: random.Random) -> None:
     for line in said.decode().splitlines():
         call_id, number = line.split()
         findings.acknowledged[call_id] = int(number)
-    asyncio.run(_look(path, findings))
+    asyncio.run(_look(place, findings))
     findings.rounds += 1
 
 
@@ -122,8 +133,8 @@ def _until_then(process: subprocess.Popen[bytes], chance: random.Random) -> byte
     return said
 
 
-async def _look(path: Path, findings: Findings) -> None:
-    store = SqliteCallStore(path, clock=SystemClock())
+async def _look(place: str, findings: Findings) -> None:
+    store = store_at(place, shared=True)
     await store.open()
     try:
         found = {record["callId"]: record for record in await store.recent(1_000_000)}
@@ -161,7 +172,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.store.crash")
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--store", help="a database; a file of its own without")
+    parser.add_argument("--write", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.write is not None:
         asyncio.run(write(options.write))
@@ -169,7 +181,7 @@ def main(arguments: list[str]) -> int:
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="voicecall-crash-") as folder:
         for _ in range(options.rounds):
-            crash_once(Path(folder) / "calls", findings, chance)
+            crash_once(options.store or str(Path(folder) / "calls"), findings, chance)
     told = (
         f"{findings.rounds} kills, {len(findings.acknowledged)} calls, {findings.changes} changes"
     )

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import pytest
 
+from tests.store import databases
 from tests.store.stores import CREATED, opened, run, stored
 from voicecall.call.record import CallRecord, CallState
 from voicecall.ports import CallStore
@@ -28,10 +29,13 @@ async def in_memory(path: Path) -> AsyncIterator[CallStore]:
     await store.close()
 
 
-@pytest.fixture(params=[in_memory, opened], ids=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def make(request: pytest.FixtureRequest) -> Make:
-    chosen: Make = request.param
-    return chosen
+    if request.param == "redis":
+        server: databases.DatabaseServer = request.getfixturevalue("database")
+        return lambda path: databases.opened(server.address(prefix=f"{path}:".replace("/", ".")))
+    makers: dict[str, Make] = {"memory": in_memory, "sqlite": opened}
+    return makers[request.param]
 
 
 def test_a_call_is_found_by_either_id_while_live_and_after(make: Make, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_what_was_acknowledged_survives_every_kill_and_nothing_is_there_by_half(
     findings = Findings()
     chance = random.Random(20)
     for _ in range(ROUNDS):
-        crash_once(tmp_path / "calls", findings, chance)
+        crash_once(str(tmp_path / "calls"), findings, chance)
     assert findings.problems == []
     assert findings.rounds == ROUNDS
     assert findings.changes > 1000

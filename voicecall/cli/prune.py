@@ -13,7 +13,9 @@ from voicecall.errors import StoreError
 
 if TYPE_CHECKING:
     from voicecall.config.schema import Config
+    from voicecall.store.redis import RedisCallStore
     from voicecall.store.retention import Retention
+    from voicecall.store.sqlite import SqliteCallStore
 
 
 @click.command("prune")
@@ -41,28 +43,32 @@ def command(invocation: Invocation, days: int | None, calls: int | None) -> None
     retention = given if given.limited else Retention.configured(config.retention)
     if not retention.limited:
         raise click.UsageError("no retention is configured: say --days or --calls")
-    forgotten = asyncio.run(_prune(_path(config), retention))
+    forgotten = asyncio.run(_prune(_store(config), retention))
     if invocation.wants_json:
         emit_json({"forgotten": forgotten})
     else:
         click.echo(f"{forgotten} calls forgotten")
 
 
-def _path(config: Config) -> Path:
-    from voicecall.config.schema import IN_MEMORY  # noqa: PLC0415
-
-    if config.store is None or config.store == IN_MEMORY or "://" in config.store:
-        raise StoreError("store: only a store in a file can be pruned")
-    if not Path(config.store).is_file():
-        raise StoreError(f"store: there is no file {config.store}")
-    return Path(config.store)
-
-
-async def _prune(path: Path, retention: Retention) -> int:
+def _store(config: Config) -> SqliteCallStore | RedisCallStore:
     from voicecall.clock import SystemClock  # noqa: PLC0415
+    from voicecall.config.schema import IN_MEMORY  # noqa: PLC0415
+    from voicecall.store.redis import RedisCallStore  # noqa: PLC0415
+    from voicecall.store.redis_address import RedisAddress  # noqa: PLC0415
     from voicecall.store.sqlite import SqliteCallStore  # noqa: PLC0415
 
-    store = SqliteCallStore(path, clock=SystemClock(), shared=True)
+    if config.store is None or config.store == IN_MEMORY:
+        raise StoreError("store: calls in memory cannot be pruned from outside")
+    if "://" in config.store:
+        # Which server this is does not matter to who takes no calls.
+        address = RedisAddress.parse(config.store, server="prune")
+        return RedisCallStore(address, clock=SystemClock(), shared=True)
+    if not Path(config.store).is_file():
+        raise StoreError(f"store: there is no file {config.store}")
+    return SqliteCallStore(Path(config.store), clock=SystemClock(), shared=True)
+
+
+async def _prune(store: SqliteCallStore | RedisCallStore, retention: Retention) -> int:
     await store.open()
     try:
         return await store.prune(retention)

@@ -37,7 +37,7 @@ from voicecall.manager.restore import ConnectMedia, Restore
 from voicecall.ports import DialRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from voicecall.call.events import CallEvent
     from voicecall.call.record import Mode
@@ -153,6 +153,27 @@ class CallManager:
     async def recent(self, limit: int = 100) -> list[CallRecord]:
         """The newest calls, newest first. Raises StoreError."""
         return [CallRecord.from_json(stored) for stored in await self._store.recent(limit)]
+
+    async def changes(
+        self, since: int = 0, limit: int = 100
+    ) -> tuple[Sequence[tuple[int, Mapping[str, Any]]], int]:
+        """What was stored after change number `since`: numbers and changes, oldest first.
+
+        Args:
+            since: a negative number looks back so many changes from the newest.
+            limit: how many at most.
+
+        Returns:
+            The changes, and what to give as `since` to go on from there.
+
+        Raises:
+            StoreError: they could not be read.
+        """
+        newest = await self._store.newest_change()
+        # What lies ahead of the newest was counted by another store than this one.
+        after = max(0, newest + since) if since < 0 else min(since, newest)
+        found = await self._store.changes(after, limit)
+        return found, found[-1][0] if found else after
 
     def subscribe(self) -> Subscription:
         """All changes from now on; a slow reader loses the oldest and is told by a `gap`."""

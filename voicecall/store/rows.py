@@ -40,6 +40,7 @@ SELECT change FROM changes WHERE call = (SELECT number FROM calls WHERE call_id 
 ORDER BY number
 """
 _CHANGES = "SELECT number, change FROM changes WHERE number > ? ORDER BY number LIMIT ?"
+_NEWEST_CHANGE = "SELECT coalesce(max(number), 0) FROM changes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,12 @@ def read_changes(
     """At most `limit` changes of all calls that were stored after number `after`, in order."""
     found = connection.execute(_CHANGES, (after, max(0, limit)))
     return [(number, decoded(change)) for number, change in found]
+
+
+def read_newest_change(connection: sqlite3.Connection) -> int:
+    """The number of the newest change that is kept; 0 if there is none."""
+    (newest,) = connection.execute(_NEWEST_CHANGE).fetchone()
+    return int(newest)
 
 
 def _records(

@@ -129,6 +129,10 @@ class SqliteCallStore:
         ask = partial(rows.read_changes, after=after, limit=limit)
         return await self._opened.reader.ask(ask)
 
+    async def newest_change(self) -> int:
+        """The number of the newest change that is kept; 0 if there is none."""
+        return await self._opened.reader.ask(rows.read_newest_change)
+
     async def prune(self, retention: Retention) -> int:
         """Forget what `retention` does not keep, in small steps; how many calls that were.
 
