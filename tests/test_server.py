@@ -586,9 +586,6 @@ def test_a_busy_control_port_is_told_and_frees_the_media_port() -> None:
             },
             r"realtime\.enabled: ",
         ),
-        ({"tunnel": {"provider": "ngrok"}}, r"tunnel\.provider: ngrok"),
-        ({"tailscale": {"mode": "funnel"}}, r"tailscale\.mode: funnel"),
-        ({"store": "redis://localhost/0"}, "store: "),
     ],
 )
 def test_what_this_version_cannot_do_is_refused(setting: dict[str, Any], complaint: str) -> None:

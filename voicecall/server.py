@@ -12,13 +12,14 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from voicecall.audio import Transcoder
 from voicecall.call.record import Direction
-from voicecall.carriers._proxies import TrustedProxies
+from voicecall.carriers._proxies import TrustedProxies, is_loopback
 from voicecall.carriers._public_url import ForwardingPolicy
 from voicecall.clock import SystemClock
 from voicecall.config.schema import DATABASE_SCHEMES, IN_MEMORY, Config
@@ -26,6 +27,8 @@ from voicecall.control.app import create_app
 from voicecall.control.listen import ControlListener, TlsFiles
 from voicecall.control.services import ControlServices, StreamRoute, WebhookSettings
 from voicecall.errors import ServeError
+from voicecall.exposure import plan
+from voicecall.exposure.exposure import Exposure
 from voicecall.isolation.garbage import GarbagePolicy
 from voicecall.isolation.guest import Guest
 from voicecall.isolation.interpreter import short_turns
@@ -45,6 +48,8 @@ from voicecall.session.outfitter import Outfitter, OwnEngines
 from voicecall.session.registry import Sessions
 from voicecall.simulator.callee import Callee
 from voicecall.store.memory import MemoryCallStore
+from voicecall.store.redis import RedisCallStore
+from voicecall.store.redis_address import RedisAddress
 from voicecall.store.retention import Retention
 from voicecall.store.sqlite import SqliteCallStore
 
@@ -119,6 +124,10 @@ class Server:
         self._config = config = config or Config()
         self._clock = clock = clock or SystemClock()
         _check_servable(config)
+        self._way_out = plan.way(config)
+        self._exposure: Exposure | None = None
+        self._public_url = config.public_url
+        self._media_port: int | None = None
         self.metrics = Metrics()
         self._watch = LoopWatch(clock, self._on_blocked)
         self._heart: Heartbeat | None = None
@@ -198,6 +207,24 @@ class Server:
         await self.stop()
 
     @property
+    def public_url(self) -> str | None:
+        """The URL at which carriers reach the webhook, as the configuration or the tunnel says.
+
+        None where neither does. While a tunnel is down, the last one that it gave.
+        """
+        return None if self._public_url is None else self._webhook_url()
+
+    @property
+    def tunnelled(self) -> bool:
+        """Whether a tunnel of ours leads to the server, working at the moment or not."""
+        return self._exposure is not None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether carriers find us, as far as is known: false while a tunnel of ours is down."""
+        return self._exposure is None or self._exposure.up
+
+    @property
     def control_url(self) -> str:
         """Where the control plane listens on this machine, once started."""
         scheme = "https" if self._config.serve.tls else "http"
@@ -207,7 +234,8 @@ class Server:
         """Load the engines, listen, and be ready.
 
         Raises:
-            ServeError: a port is taken.
+            ServeError: a port is taken, or there is nothing to open the tunnel with.
+            RemoteError: the tunnel cannot be opened; the message says why.
             DependencyMissing: an engine is not installed; the message says what to install.
             StoreError: the store cannot be used; the message says why.
         """
@@ -215,17 +243,15 @@ class Server:
             await self._store.open()
             await self._outfitter.prepare()
             streaming = self._config.streaming
-            media_port = None
             if streaming.enabled and streaming.port:
-                media_port = await self._media.listen(streaming.bind, streaming.port)
-            self._tokens.base_url = self._stream_url(media_port)
-            self._provider.report_to(self._webhook_url())
+                self._media_port = await self._media.listen(streaming.bind, streaming.port)
+            self._tell_urls()
             # Before events arrive: they have to find the calls they are about.
             await self._restore()
             await self._control.start()
             # Without public URLs they depend on the ports that were free.
-            self._tokens.base_url = self._stream_url(media_port)
-            self._provider.report_to(self._webhook_url())
+            self._tell_urls()
+            await self._open_tunnel()
             self._reachable.set()
             self._pick_up_again()
         except BaseException:
@@ -240,10 +266,30 @@ class Server:
             "ready",
             extra={
                 "control_url": self.control_url,
-                "media_port": media_port,
-                "store": self._config.store or IN_MEMORY,
+                "media_port": self._media_port,
+                "public_url": self._public_url,
+                "store": _place(self._config),
             },
         )
+
+    async def _open_tunnel(self) -> None:
+        """Become reachable from outside, if a tunnel is to do that."""
+        if self._way_out is None:
+            return
+        local = plan.Local(self.control_url, self._local_media_url("http"))
+        tunnel = plan.tunnel(self._config, self._way_out, local)
+        self._exposure = Exposure(tunnel, self._on_public_url)
+        self.metrics.add_collector(self._exposure.readings)
+        await self._exposure.open()
+
+    def _on_public_url(self, url: str) -> None:
+        self._public_url = url
+        self._tell_urls()
+
+    def _tell_urls(self) -> None:
+        """Where carriers find us; calls placed from now on are told these."""
+        self._tokens.base_url = self._stream_url()
+        self._provider.report_to(self._webhook_url())
 
     async def _restore(self) -> None:
         """Take up the calls of an earlier process."""
@@ -271,6 +317,9 @@ class Server:
             stack.push_async_callback(self._close_engines)
             stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._control.stop, CONTROL_GRACE_S)
+            if self._exposure is not None:
+                # Carriers still report how the last calls ended.
+                stack.push_async_callback(self._exposure.close)
             stack.push_async_callback(self._media.close)
             stack.push_async_callback(self._provider.carrier.close)
             stack.push_async_callback(self._sessions.close)
@@ -305,6 +354,8 @@ class Server:
                 "staleCallReaperSeconds is not above maxDurationSeconds: answered calls are left "
                 "to the limit on their duration"
             )
+        if self._way_out is None and plan.is_wanted(self._config):
+            log.warning("publicUrl is set, so no tunnel is opened")
 
     async def _close_engines(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -350,12 +401,13 @@ class Server:
                 path=config.serve.path,
                 carrier=config.provider,
                 forwarding=ForwardingPolicy(
-                    public_url=config.public_url,
                     allowed_hosts=frozenset(security.allowed_hosts),
                     trust_headers=security.trust_forwarding_headers,
                     proxies=TrustedProxies(str(each) for each in security.trusted_proxy_ips),
                 ),
                 verify=not config.skip_signature_verification,
+                ngrok_bypass=self._way_out == "ngrok" and _ngrok_bypass(config),
+                public_url=lambda: self._public_url,
             ),
             metrics=self.metrics,
             readiness=self._readiness,
@@ -366,41 +418,47 @@ class Server:
 
     def _readiness(self) -> Mapping[str, Any]:
         admission = self._media.admission
+        exposure = self._exposure
         return {
-            "ready": self._state == "ready",
+            "ready": self._state == "ready" and self.reachable,
             "state": self._state,
             "provider": self._config.provider,
             "calls": {"live": self.calls.live_count, "limit": self._config.max_concurrent_calls},
             "streams": {"open": admission.open, "pending": admission.pending},
             "eventLoop": {"blocked": self._blocked, "longestMs": round(self._longest_blocked_ms)},
+            **({} if exposure is None else {"exposure": exposure.state()}),
         }
 
     def _webhook_url(self) -> str:
-        public = self._config.public_url or self.control_url
+        public = self._public_url or self.control_url
         # A public URL without a path stands for the path that is served.
         path = "" if urlsplit(public).path.rstrip("/") else self._config.serve.path
         return f"{public.rstrip('/')}{path}"
 
-    def _stream_url(self, media_port: int | None) -> str:
+    def _stream_url(self) -> str:
         streaming = self._config.streaming
-        public = streaming.public_url or self._config.public_url
+        public = streaming.public_url or self._public_url
         if public is not None:
             parts = urlsplit(public)
             scheme = "ws" if parts.scheme == "http" else "wss"
             return f"{scheme}://{parts.netloc}{streaming.stream_path}"
-        if media_port is not None:
-            return f"ws://{_reachable(streaming.bind)}:{media_port}{streaming.stream_path}"
-        return f"{self.control_url.replace('http', 'ws', 1)}{streaming.stream_path}"
+        local = self._local_media_url("ws") or self.control_url.replace("http", "ws", 1)
+        return f"{local}{streaming.stream_path}"
+
+    def _local_media_url(self, scheme: str) -> str | None:
+        if self._media_port is None:
+            return None
+        return f"{scheme}://{_reachable(self._config.streaming.bind)}:{self._media_port}"
 
 
 def _check_servable(config: Config) -> None:
     """Refuse what this version cannot do, rather than do something else."""
     if not config.enabled:
         raise ServeError("enabled: is false, so nothing is served; set it to true")
-    if config.provider != "mock" and config.public_url is None:
+    if config.provider != "mock" and config.public_url is None and plan.way(config) is None:
         raise ServeError(
             f"publicUrl: {config.provider} reports calls to a URL of this server; set the one that "
-            f"leads to {config.serve.path} here"
+            f"leads to {config.serve.path} here, or a tunnel.provider"
         )
     if config.provider == "mock" and not config.streaming.enabled:
         raise ServeError(
@@ -410,23 +468,41 @@ def _check_servable(config: Config) -> None:
         raise ServeError("serve.workers: this version serves with one worker")
     if config.realtime.enabled and not config.streaming.enabled:
         raise ServeError("realtime.enabled: needs the call's audio; set streaming.enabled to true")
-    if config.tunnel.provider != "none":
-        raise ServeError(f"tunnel.provider: {config.tunnel.provider} is not in this version")
-    if config.tailscale.mode != "off":
-        raise ServeError(f"tailscale.mode: {config.tailscale.mode} is not in this version")
-    if config.store and config.store.partition("://")[0] in DATABASE_SCHEMES:
-        raise ServeError("store: this version keeps calls in a file, not in a database server")
 
 
-def _store(config: Config, clock: Clock, metrics: Metrics) -> MemoryCallStore | SqliteCallStore:
+def _store(
+    config: Config, clock: Clock, metrics: Metrics
+) -> MemoryCallStore | SqliteCallStore | RedisCallStore:
     if config.store is None or config.store == IN_MEMORY:
         return MemoryCallStore()
+    retention = Retention.configured(config.retention)
+    address = _database(config)
+    if address is not None:
+        return RedisCallStore(address, clock=clock, retention=retention, on_stored=metrics.stored)
     return SqliteCallStore(
-        Path(config.store),
-        clock=clock,
-        retention=Retention.configured(config.retention),
-        on_stored=metrics.stored,
+        Path(config.store), clock=clock, retention=retention, on_stored=metrics.stored
     )
+
+
+def _database(config: Config) -> RedisAddress | None:
+    """The database server that keeps the calls, if one does. Raises ConfigError."""
+    url = config.store or ""
+    if url.partition("://")[0] not in DATABASE_SCHEMES:
+        return None
+    # The same after a restart, and another one for each server that can be reached.
+    return RedisAddress.parse(url, server=f"{socket.gethostname()}:{config.serve.port}")
+
+
+def _place(config: Config) -> str:
+    """Where calls are kept, without a password."""
+    address = _database(config)
+    return address.place if address is not None else config.store or IN_MEMORY
+
+
+def _ngrok_bypass(config: Config) -> bool:
+    bind = config.serve.bind
+    loopback = bind == "localhost" or is_loopback(bind)
+    return config.tunnel.allow_ngrok_free_tier_loopback_bypass and loopback
 
 
 def _configured_token(config: Config) -> str | None:

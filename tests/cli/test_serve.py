@@ -262,7 +262,7 @@ def test_a_wrong_value_is_named_with_its_whole_path(tmp_path: Path) -> None:
                 "twilio": {"accountSid": "AC1", "authToken": "not told"},
             },
             "Error: publicUrl: twilio reports calls to a URL of this server; set the one that "
-            "leads to /voice/webhook here",
+            "leads to /voice/webhook here, or a tunnel.provider",
         ),
     ],
 )

@@ -141,6 +141,12 @@ class FakeCalls:
         self.asked.append(("recent", str(limit)))
         return list(self.records.values())[-limit:]
 
+    async def changes(
+        self, since: int, limit: int
+    ) -> tuple[Sequence[tuple[int, Mapping[str, Any]]], int]:
+        self.asked.append(("changes", str(since), str(limit)))
+        return [(7, {"type": "call.ringing", "timestamp": 1})], 7
+
     async def apply(self, event: CallEvent) -> None:
         if self.applying is not None:
             await self.applying.wait()

@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from voicecall.cli.invocation import Invocation
     from voicecall.config.load import LoadedConfig
+    from voicecall.server import Server
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -41,8 +42,11 @@ async def _serve(loaded: LoadedConfig) -> None:
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     server = Server(loaded.config, rpc_token=token.get_secret_value())
-    await server.start()
+    if not await _started(server, stop):
+        return
     click.echo(f"voicecall is ready at {server.control_url}", err=True)
+    if server.tunnelled:
+        click.echo(f"reached from outside at {server.public_url}", err=True)
     await stop.wait()
     for number in _STOP_SIGNALS:
         # Who asks again does not want to wait, not even for a loop that hangs.
@@ -50,3 +54,20 @@ async def _serve(loaded: LoadedConfig) -> None:
         signal.signal(number, signal.SIG_DFL)
     click.echo("stopping: refusing new calls, ending the live ones", err=True)
     await server.stop()
+
+
+async def _started(server: Server, stop: asyncio.Event) -> bool:
+    """Whether it started before it was told to stop, for which it need not have started."""
+    starting = asyncio.create_task(server.start())
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    await asyncio.wait({told})
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+        if starting.cancelled():
+            return False
+    # It did start, or says why it could not.
+    await starting
+    return True

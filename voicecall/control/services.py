@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from voicecall.carriers._public_url import ForwardingPolicy
@@ -99,6 +99,12 @@ class Calls(Protocol):
         """The newest calls, newest first."""
         ...
 
+    async def changes(
+        self, since: int, limit: int
+    ) -> tuple[Sequence[tuple[int, Mapping[str, Any]]], int]:
+        """Changes stored after number `since`, with their numbers; and where to go on."""
+        ...
+
     async def apply(self, event: CallEvent) -> None:
         """Apply what a carrier reports; returns once it is stored."""
         ...
@@ -134,6 +140,8 @@ class WebhookSettings:
         ngrok_bypass: accept what fails verification from a loopback peer. Only to be set when
             `tunnel.allowNgrokFreeTierLoopbackBypass` is, the tunnel is ngrok and the server is
             bound to loopback.
+        public_url: tells where carriers reach us when a tunnel decides that, so that it may change
+            while the server runs; None leaves it to `forwarding`.
     """
 
     path: str = "/voice/webhook"
@@ -141,6 +149,13 @@ class WebhookSettings:
     forwarding: ForwardingPolicy = field(default_factory=ForwardingPolicy)
     verify: bool = True
     ngrok_bypass: bool = False
+    public_url: Callable[[], str | None] | None = None
+
+    def policy(self) -> ForwardingPolicy:
+        """What the signed URL is built from now."""
+        if self.public_url is None:
+            return self.forwarding
+        return replace(self.forwarding, public_url=self.public_url())
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ class WebhookEndpoint:
     def _believed(self, request: Request, target: RequestTarget, body: bytes) -> VerifiedRequest:
         bypass = self._settings.ngrok_bypass and is_loopback(target.peer)
         try:
-            url = signed_url(self._settings.forwarding, target, trust_peer=bypass)
+            url = signed_url(self._settings.policy(), target, trust_peer=bypass)
         except VerificationError as error:
             raise _unproven(error) from error
         received = WebhookRequest(request.method, url, target.headers, body, target.peer)
