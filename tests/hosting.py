@@ -172,7 +172,7 @@ class Served:
         """The record of a call once it is over."""
 
         def over() -> bool:
-            record = self.server.calls.find(call_id)
+            record = self.server.manager.find(call_id)
             return record is not None and record.state.terminal
 
         await until(over)
@@ -182,7 +182,7 @@ class Served:
         """The phone of a call, once the server hears it."""
 
         def active() -> bool:
-            record = self.server.calls.find(call_id)
+            record = self.server.manager.find(call_id)
             return record is not None and record.state.value in {"active", "speaking", "listening"}
 
         await until(active)
@@ -197,7 +197,7 @@ class Served:
         """Wait until the bot has said `said` things to their ends and is silent."""
 
         def silent() -> bool:
-            record = self.server.calls.find(call_id)
+            record = self.server.manager.find(call_id)
             if record is None or record.state.value != "listening":
                 return False
             return sum(entry.speaker.value == "bot" for entry in record.transcript) >= said

@@ -155,7 +155,7 @@ def test_a_question_can_be_asked_without_waiting() -> None:
             }
             await served.listening(call_id)
             await phone.say("Seven")
-            await until(lambda: served.server.calls.ask_result(operation).status == "done")
+            await until(lambda: served.server.manager.ask_result(operation).status == "done")
             result = await served.ask("continue.result", operationId=operation)
             assert result == {"status": "done", "transcript": "Seven."}
 
@@ -244,7 +244,7 @@ def test_an_echo_phone_says_back_what_it_hears() -> None:
         stt = {"scripted": {"transcripts": ["Same to you."]}}
         async with serving(by_hand=False, mock=echo, stt=stt, bargeIn={"enabled": False}) as served:
             call_id = await served.initiate("")
-            calls = served.server.calls
+            calls = served.server.manager
             await until(lambda: calls.live()[0].state.value in {"active", "listening"})
             asked = await served.ask("continue", callId=call_id, message="Hello")
             assert asked["transcript"] == "Same to you."
@@ -414,7 +414,7 @@ def test_the_token_of_a_call_that_is_over_opens_no_socket() -> None:
             phone = await served.connected(call_id)
             await served.ask("end", callId=call_id)
             await served.ended(call_id)
-            await until(lambda: not served.server.calls.live_count)
+            await until(lambda: not served.server.manager.live_count)
             with pytest.raises(CarrierError, match="gave no stream"):
                 await phone.reconnect()
             metrics = (await served.http.get("/metrics")).text
@@ -472,7 +472,7 @@ def test_metrics_count_a_whole_call() -> None:
             await served.listening(call_id)
             await phone.say("Bye")
             await served.ended(call_id)
-            await until(lambda: not served.server.calls.live_count)
+            await until(lambda: not served.server.manager.live_count)
             metrics = (await served.http.get("/metrics")).text
             for line in (
                 'voicecall_calls_total{direction="outbound",reason="hangup-bot"} 1.0',
@@ -506,7 +506,7 @@ def test_stopping_hangs_up_what_is_live() -> None:
             call_id = await served.initiate("")
             phone = await served.connected(call_id)
             await served.server.stop()
-            record = served.server.calls.find(call_id)
+            record = served.server.manager.find(call_id)
             assert record is not None
             assert record.state.value == "hangup-bot"
             assert (await phone.wait_closed()).code == 1000
@@ -616,7 +616,7 @@ def test_a_call_that_has_ended_leaves_no_cycle_behind() -> None:
         await saying
         await served.ask("end", callId=call_id)
         await served.ended(call_id)
-        await until(lambda: not served.server.calls.live_count)
+        await until(lambda: not served.server.manager.live_count)
         await until(lambda: not served.server._media.admission.open)
 
     async def case() -> list[str]:
@@ -678,7 +678,7 @@ def test_a_programs_own_engines_and_observers_serve_its_calls() -> None:
         )
         async with server:
             server.observe(lambda change: seen.append(change["type"]))
-            call = await server.calls.initiate("", to=CALLEE, mode="conversation")
+            call = await server.manager.initiate("", to=CALLEE, mode="conversation")
             await until(lambda: hand.phones)
             await until(lambda: call.state.value in {"active", "listening"})
             await asyncio.sleep(0.1)

@@ -3,7 +3,8 @@
 The only module that knows everyone. ::
 
     async with Server(config) as server:
-        record = await server.calls.initiate("Hello!", to="+15550001234", mode="conversation")
+        call = await server.calls.initiate("Hello!", to="+15550001234", mode="conversation")
+        answer = await call.ask("Is Tuesday at ten all right?")
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 from voicecall.audio import Transcoder
 from voicecall.call.record import Direction
+from voicecall.calls import Calls, Programs
 from voicecall.carriers._proxies import TrustedProxies, is_loopback
 from voicecall.carriers._public_url import ForwardingPolicy
 from voicecall.clock import SystemClock
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from voicecall.call.events import CallEvent
+    from voicecall.calls import OnCall
     from voicecall.clock import Clock
     from voicecall.isolation.garbage import Pause
     from voicecall.isolation.watch import Blocked, Heartbeat
@@ -98,9 +101,14 @@ class Server:
         tools: what language models may use besides those that `tools` names; they share a thread,
             and those that block have one each.
         patience: how long the carrier may take to answer; the usual times when None.
+        on_call: holds each conversation, in or out, itself: it is called when the call is
+            connected, after the message that the call was placed with, and the call ends when it
+            returns. Nothing is replied, and nothing recognised but what it asks for. It runs in
+            this event loop, so it must not block; when the call is over it has ten seconds left.
 
     Attributes:
-        calls: places, finds and ends calls.
+        calls: places, finds and follows calls.
+        manager: what is behind them: records by id, as the control plane uses them.
         metrics: counters of every part.
         rpc_token: what RPC clients have to show.
 
@@ -120,10 +128,13 @@ class Server:
         stt: SpeechToText | None = None,
         tools: Sequence[Tool] = (),
         patience: Patience | None = None,
+        on_call: OnCall | None = None,
     ) -> None:
         self._config = config = config or Config()
         self._clock = clock = clock or SystemClock()
         _check_servable(config)
+        if on_call is not None and config.realtime.enabled:
+            raise ServeError("realtime.enabled: on_call holds the calls itself; set it to false")
         self._way_out = plan.way(config)
         self._exposure: Exposure | None = None
         self._public_url = config.public_url
@@ -164,9 +175,10 @@ class Server:
             voice=None if config.streaming.enabled else self._provider.voice,
             on_turn=self._on_turn,
             on_cleared=self.metrics.cleared,
+            hold=None if on_call is None else self._hold,
         )
         self._store = _store(config, clock, self.metrics)
-        self.calls = CallManager(
+        self.manager = CallManager(
             self._settings,
             carrier=self._provider.carrier,
             store=self._store,
@@ -176,7 +188,9 @@ class Server:
             metrics=self.metrics,
             transfer=self._provider.transfer,
         )
-        self._sessions.attach(self.calls, self.calls.learn_provider_id)
+        self._sessions.attach(self.manager, self.manager.learn_provider_id)
+        self.calls = Calls(self.manager, self._sessions)
+        self._programs = None if on_call is None else Programs(on_call, self.calls, self._sessions)
         self._media = MediaServer(
             _media_settings(config),
             dialect=self._provider.dialect,
@@ -295,13 +309,13 @@ class Server:
         """Take up the calls of an earlier process."""
         for stored in await self._store.live():
             self._provider.recall(stored)
-        await self.calls.restore(self._provider.connect_media, reachable=self._reachable)
+        await self.manager.restore(self._provider.connect_media, reachable=self._reachable)
 
     def _pick_up_again(self) -> None:
         """Answer the calls that rang here when an earlier process ended: nobody tells us again."""
         if self._provider.pick_up is None:
             return
-        for record in self.calls.live():
+        for record in self.manager.live():
             if record.direction is Direction.INBOUND and record.answered_at is None:
                 self._provider.pick_up(record)
 
@@ -310,7 +324,7 @@ class Server:
         if self._state == "stopped":
             return
         self._state = "draining"
-        self.calls.drain()
+        self.manager.drain()
         self._media.drain()
         async with contextlib.AsyncExitStack() as stack:
             # Each part is closed before those that it needs.
@@ -322,8 +336,10 @@ class Server:
                 stack.push_async_callback(self._exposure.close)
             stack.push_async_callback(self._media.close)
             stack.push_async_callback(self._provider.carrier.close)
+            if self._programs is not None:
+                stack.push_async_callback(self._programs.close)
             stack.push_async_callback(self._sessions.close)
-            stack.push_async_callback(self.calls.close, CALLS_GRACE_S)
+            stack.push_async_callback(self.manager.close, CALLS_GRACE_S)
         self._state = "stopped"
         # What was set aside at the start has to be freed with the server.
         self._garbage.stop()
@@ -342,7 +358,7 @@ class Server:
                 one change after another, and may block: when 1000 changes wait for it the oldest
                 are dropped, and it is told of a `gap`.
         """
-        observer = Observer(self.calls.subscribe(), handler, self._watch)
+        observer = Observer(self.manager.subscribe(), handler, self._watch)
         self._observers.append(observer)
         return observer
 
@@ -366,7 +382,7 @@ class Server:
                 stack.push_async_callback(observer.close)
 
     def _on_beat(self) -> None:
-        self._garbage.beat(busy=self.calls.live_count > 0 or self._media.admission.open > 0)
+        self._garbage.beat(busy=self.manager.live_count > 0 or self._media.admission.open > 0)
 
     def _on_blocked(self, blocked: Blocked) -> None:
         self.metrics.loop_blocked(blocked.loop, blocked.blocked_ms)
@@ -377,8 +393,12 @@ class Server:
     def _on_pause(self, pause: Pause) -> None:
         self.metrics.collected(pause.generation, pause.pause_ms)
 
+    def _hold(self, call_id: str) -> None:
+        if self._programs is not None:
+            self._programs.hold(call_id)
+
     async def _on_carrier_event(self, event: CallEvent) -> None:
-        await self.calls.apply(event)
+        await self.manager.apply(event)
 
     def _on_turn(self, timing: TurnTiming) -> None:
         if timing.latency_ms is not None:
@@ -395,7 +415,7 @@ class Server:
             endpoint = MediaEndpoint(self._media, self._clock)
             stream = StreamRoute(config.streaming.stream_path, endpoint)
         return ControlServices(
-            calls=self.calls,
+            calls=self.manager,
             webhook=self._provider.webhook,
             webhooks=WebhookSettings(
                 path=config.serve.path,
@@ -423,7 +443,7 @@ class Server:
             "ready": self._state == "ready" and self.reachable,
             "state": self._state,
             "provider": self._config.provider,
-            "calls": {"live": self.calls.live_count, "limit": self._config.max_concurrent_calls},
+            "calls": {"live": self.manager.live_count, "limit": self._config.max_concurrent_calls},
             "streams": {"open": admission.open, "pending": admission.pending},
             "eventLoop": {"blocked": self._blocked, "longestMs": round(self._longest_blocked_ms)},
             **({} if exposure is None else {"exposure": exposure.state()}),

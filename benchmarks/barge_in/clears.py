@@ -65,11 +65,11 @@ async def measure(calls: int, seconds: float) -> dict[str, float]:
 
 
 async def _speak(server: Server, decided: _Decisions, seconds: float) -> None:
-    record = await server.calls.initiate("Hello.", to=_CALLEE, mode="conversation")
+    record = await server.manager.initiate("Hello.", to=_CALLEE, mode="conversation")
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         try:
-            await server.calls.speak(record.call_id, _TEXT)
+            await server.manager.speak(record.call_id, _TEXT)
         except VoicecallError:
             # Not answered yet, or over.
             await asyncio.sleep(0.2)

@@ -175,10 +175,10 @@ async def measure(misdeed: Misdeed, during_s: float = DURING_S) -> Outcome:
         async with Server(config, callee=callers, **misdeed.engines()) as server:
             if misdeed.observe is not None:
                 server.observe(misdeed.observe)
-            await server.calls.initiate(SENTENCE * SENTENCES, to=CALLEE, mode="conversation")
+            await server.manager.initiate(SENTENCE * SENTENCES, to=CALLEE, mode="conversation")
             async with asyncio.timeout(20):
                 good = await callers.connected.get()
-                second = await server.calls.initiate("", to=CALLEE, mode="conversation")
+                second = await server.manager.initiate("", to=CALLEE, mode="conversation")
                 bad = await callers.connected.get()
             await asyncio.sleep(BEFORE_S)
             speaking = asyncio.create_task(_misbehave(misdeed, server, second.call_id, bad))
@@ -195,7 +195,7 @@ async def _misbehave(misdeed: Misdeed, server: Server, call_id: str, caller: Cal
         case "key" | "flood":
             caller.press("1")
         case "say":
-            await server.calls.speak(call_id, MISBEHAVE)
+            await server.manager.speak(call_id, MISBEHAVE)
         case "loop":
             misdeed.on_loop()
         case "listen":

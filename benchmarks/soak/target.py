@@ -145,7 +145,7 @@ async def serve(settings: Config, port: int) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     async with Server(settings, callee=switchboard) as server:
-        following = asyncio.create_task(switchboard.follow(server.calls))
+        following = asyncio.create_task(switchboard.follow(server.manager))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGUSR1, lambda: say(census.brief()))

@@ -100,7 +100,7 @@ class Site:
     async def call(self, message: str, mode: Mode = "conversation") -> CallRecord:
         """Have the server place a call."""
         self.placed += 1
-        return await self.server.calls.initiate(message, THEM, mode)
+        return await self.server.manager.initiate(message, THEM, mode)
 
     async def be_called(self) -> Line:
         """Have the person call the server."""
@@ -108,15 +108,15 @@ class Site:
 
     async def taken_on(self) -> CallRecord:
         """The record of the only live call, once there is one."""
-        await until(self.server.calls.live)
-        (record,) = self.server.calls.live()
+        await until(self.server.manager.live)
+        (record,) = self.server.manager.live()
         return record
 
     async def over(self, record: CallRecord) -> None:
         """Wait until the call is over for everybody, and nothing is kept for it."""
         await until(lambda: record.state.terminal, 15)
         await until(self.line.ended.is_set)
-        await until(lambda: not self.server.calls.live_count)
+        await until(lambda: not self.server.manager.live_count)
 
     async def transcript(self, record: CallRecord, *said: str) -> None:
         """Wait until exactly this was said, by whomever, in this order."""
@@ -175,7 +175,7 @@ async def site(
             async with httpx.AsyncClient(base_url=server.control_url, headers=headers) as http:
                 made = Site(way, server, exchange, person, http)
                 yield made
-        assert server.calls.live_count == 0
+        assert server.manager.live_count == 0
         # Whatever the server had going when it stopped, it has hung up.
         await until(lambda: all(line.ended.is_set() for line in exchange.calls.values()))
         outbound = [line for line in exchange.calls.values() if line.direction == "outbound"]

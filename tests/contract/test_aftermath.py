@@ -24,7 +24,7 @@ async def one_life(way: Way, folder: Path) -> str:
     async with site(way, Person(), store=str(folder / f"{way}.sqlite3")) as it:
         record = await it.call("Good day.", "notify")
         await it.over(record)
-        stored = await it.server.calls.recent(1)
+        stored = await it.server.manager.recent(1)
         assert [each.to_json() for each in stored] == [record.to_json()]
         left = await it.call("Hello.")
         await until(lambda: left.answered_at is not None)

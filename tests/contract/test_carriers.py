@@ -26,7 +26,7 @@ SHORT_SEQUENCES = tuple(way for way in EVERY_WAY if way.carrier in MOST_KEYS)
 async def test_an_answering_machine_is_a_hint_on_the_record(way: Way) -> None:
     person = Person(answer="machine")
     async with site(way, person, account={"detectMachines": True}) as it:
-        changes = it.server.calls.subscribe()
+        changes = it.server.manager.subscribe()
         record = await it.call("Good day.")
         async for change in changes:
             if change["type"] == "call.error":
@@ -66,7 +66,7 @@ def test_the_mock_carrier_says_that_it_has_no_speech_of_its_own() -> None:
 async def test_an_address_that_the_carrier_cannot_call_is_refused(way: Way) -> None:
     async with site(way, Person()) as it:
         with pytest.raises(InvalidRequest, match=r"E\.164"):
-            await it.server.calls.initiate("Hi.", "sip:somebody@example.com", "notify")
+            await it.server.manager.initiate("Hi.", "sip:somebody@example.com", "notify")
         assert not it.exchange.calls
 
 
@@ -75,7 +75,7 @@ async def test_an_address_is_called_where_the_carrier_can(way: Way) -> None:
     async with site(way, Person()) as it:
         it.placed += 1
         address = "sip:somebody@phone.plivo.com"
-        record = await it.server.calls.initiate("Hi.", address, "notify")
+        record = await it.server.manager.initiate("Hi.", address, "notify")
         await it.over(record)
         assert record.to_number == address
         assert it.person.heard == ["Hi."]
@@ -86,9 +86,9 @@ async def test_more_keys_than_the_carrier_sends_on_answer_are_refused(way: Way) 
     most = MOST_KEYS[way.carrier]
     async with site(way, Person()) as it:
         with pytest.raises(InvalidRequest, match=f"(?i){way.carrier} sends at most {most} keys"):
-            await it.server.calls.initiate("Hi.", THEM, "notify", dtmf_sequence="1" * (most + 1))
+            await it.server.manager.initiate("Hi.", THEM, "notify", dtmf_sequence="1" * (most + 1))
         assert not it.exchange.calls
-        assert it.server.calls.live_count == 0
+        assert it.server.manager.live_count == 0
 
 
 @contract(tuple(way for way in STREAMED if way.carrier == "mock"))
@@ -99,4 +99,4 @@ async def test_keys_on_a_call_that_the_mock_carrier_did_not_place_are_refused(wa
         record = await it.taken_on()
         await until(lambda: record.answered_at is not None)
         with pytest.raises(CarrierError, match="the mock carrier has no such call"):
-            await it.server.calls.send_dtmf(record.call_id, "1")
+            await it.server.manager.send_dtmf(record.call_id, "1")

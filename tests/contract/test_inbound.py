@@ -60,7 +60,7 @@ async def test_a_caller_on_the_list_is_let_in(way: Way) -> None:
         await it.be_called()
         record = await it.taken_on()
         await it.transcript(record, "Welcome.")
-        await it.server.calls.end(record.call_id)
+        await it.server.manager.end(record.call_id)
         await it.over(record)
         assert it.line.reason == "api"
 
@@ -69,9 +69,9 @@ async def refused(it: Site, line: Line) -> None:
     await until(line.ended.is_set)
     assert line.reason != "party"
     assert it.person.heard == []
-    assert it.server.calls.live_count == 0
+    assert it.server.manager.live_count == 0
     assert await it.rpc("status", sid=line.provider_call_id) == {"found": False}
-    assert await it.server.calls.recent() == []
+    assert await it.server.manager.recent() == []
     # Ending it is asked for once; where the webhook's answer was faster, there is nothing to end.
     about = [each for each in it.exchange.requests if line.provider_call_id in each[1]]
     assert len([status for _, _, status in about if status < 300]) <= 1
@@ -99,8 +99,8 @@ async def test_a_caller_too_many_is_hung_up_and_the_slot_comes_back(way: Way) ->
         await until(second.ended.is_set)
         assert await it.rpc("status", sid=second.provider_call_id) == {"found": False}
         assert not record.state.terminal
-        await it.server.calls.end(record.call_id)
-        await until(lambda: not it.server.calls.live_count)
+        await it.server.manager.end(record.call_id)
+        await until(lambda: not it.server.manager.live_count)
         await it.be_called()
         assert (await it.taken_on()).call_id != record.call_id
 
@@ -158,7 +158,7 @@ async def test_a_call_that_somebody_else_placed_is_taken_on_as_outbound(way: Way
         await until(lambda: record.answered_at is not None)
         assert record.provider_call_id in names(it.line)
         await until(lambda: record.state in {CallState.ACTIVE, CallState.LISTENING})
-        await it.server.calls.speak(record.call_id, "This is voicecall.")
+        await it.server.manager.speak(record.call_id, "This is voicecall.")
         await it.over(record)
         assert person.heard == ["This is voicecall.", "Until six."]
         assert words(record) == ["This is voicecall.", "Are you open?", "Until six."]

@@ -30,12 +30,12 @@ async def test_a_question_is_answered_and_a_text_said_on_request(way: Way) -> No
     async with site(way, person, answers={"Bond.": ("Never said.",)}) as it:
         record = await it.call("Good day.")
         await it.transcript(record, "Good day.", "Hello.")
-        asking = asyncio.create_task(it.server.calls.ask(record.call_id, "Your name, please?"))
+        asking = asyncio.create_task(it.server.manager.ask(record.call_id, "Your name, please?"))
         await asyncio.sleep(0)
         with pytest.raises(TurnPending):
-            await it.server.calls.ask(record.call_id, "And your age?")
+            await it.server.manager.ask(record.call_id, "And your age?")
         assert await asking == "Bond."
-        await it.server.calls.speak(record.call_id, "Thank you.")
+        await it.server.manager.speak(record.call_id, "Thank you.")
         await until(lambda: person.heard == ["Good day.", "Your name, please?", "Thank you."])
         await it.transcript(
             record, "Good day.", "Hello.", "Your name, please?", "Bond.", "Thank you."
@@ -57,7 +57,7 @@ async def test_the_same_works_over_rpc(way: Way) -> None:
         assert asked == {"success": True, "transcript": "Tea."}
         began = await it.rpc("continue.start", callId=call_id, message="Black or with milk?")
         operation = began["operationId"]
-        await until(lambda: it.server.calls.ask_result(operation).status == "done")
+        await until(lambda: it.server.manager.ask_result(operation).status == "done")
         result = await it.rpc("continue.result", operationId=operation)
         assert result == {"status": "done", "transcript": "Black."}
         assert await it.rpc("speak", callId=call_id, message="It comes.") == {"success": True}
@@ -76,7 +76,7 @@ async def test_a_question_that_is_not_answered_is_given_up(way: Way) -> None:
     async with site(way, Person(), transcriptTimeoutMs=100) as it:
         record = await greeted(it)
         with pytest.raises(TranscriptTimeout):
-            await it.server.calls.ask(record.call_id, "Anybody there?")
+            await it.server.manager.ask(record.call_id, "Anybody there?")
         assert not record.state.terminal
 
 
@@ -87,10 +87,10 @@ async def test_keys_travel_both_ways(way: Way) -> None:
         record = await it.call("Press a key.")
         await it.transcript(record, "Press a key.", "Five it is.")
         assert person.heard == ["Press a key.", "Five it is."]
-        await it.server.calls.send_dtmf(record.call_id, "12#")
+        await it.server.manager.send_dtmf(record.call_id, "12#")
         await until(lambda: person.keys_heard == "12#")
         # The call goes on, whatever the carrier had to stop for the keys.
-        await it.server.calls.speak(record.call_id, "Done.")
+        await it.server.manager.speak(record.call_id, "Done.")
         await until(lambda: person.heard[-1] == "Done.")
         assert not record.state.terminal
 
@@ -99,7 +99,7 @@ async def test_keys_travel_both_ways(way: Way) -> None:
 async def test_every_key_is_told_once(way: Way) -> None:
     person = Person(Keys("42"))
     async with site(way, person) as it:
-        changes = it.server.calls.subscribe()
+        changes = it.server.manager.subscribe()
         record = await it.call("Press some keys.")
         pressed = ""
         async for change in changes:
@@ -109,8 +109,8 @@ async def test_every_key_is_told_once(way: Way) -> None:
                 break
             if len(pressed) == 2 and change["type"] == "call.dtmf":
                 # Time for it to be told again, as Telnyx does by webhook.
-                await it.server.calls.speak(record.call_id, "Thank you.")
-                await it.server.calls.end(record.call_id)
+                await it.server.manager.speak(record.call_id, "Thank you.")
+                await it.server.manager.end(record.call_id)
         assert pressed == "42"
 
 
@@ -119,7 +119,7 @@ async def test_keys_are_sent_on_answer_before_anything_is_said(way: Way) -> None
     person = Person()
     async with site(way, person) as it:
         it.placed += 1
-        record = await it.server.calls.initiate(
+        record = await it.server.manager.initiate(
             "Good day.", "+13125550002", "conversation", dtmf_sequence="42"
         )
         await until(lambda: person.keys_heard == "42")
@@ -130,23 +130,23 @@ async def test_keys_are_sent_on_answer_before_anything_is_said(way: Way) -> None
 async def test_we_hang_up_once_and_again_is_a_success(way: Way) -> None:
     async with site(way, Person()) as it:
         record = await greeted(it)
-        await it.server.calls.end(record.call_id)
+        await it.server.manager.end(record.call_id)
         await it.over(record)
         assert record.end_reason is CallState.HANGUP_BOT
         assert it.line.reason == "api"
-        await it.server.calls.end(record.call_id)
+        await it.server.manager.end(record.call_id)
         await it.server._provider.carrier.hang_up(it.line.provider_call_id)
         with pytest.raises(CallHasEnded):
-            await it.server.calls.speak(record.call_id, "Hello?")
+            await it.server.manager.speak(record.call_id, "Hello?")
         with pytest.raises(CallHasEnded):
-            await it.server.calls.send_dtmf(record.call_id, "1")
+            await it.server.manager.send_dtmf(record.call_id, "1")
 
 
 @contract()
 async def test_a_call_is_hung_up_while_it_rings(way: Way) -> None:
     async with site(way, Person(ring_s=None)) as it:
         record = await it.call("Good day.")
-        await it.server.calls.end(record.call_id)
+        await it.server.manager.end(record.call_id)
         await it.over(record)
         assert (record.end_reason, record.answered_at) == (CallState.HANGUP_BOT, None)
         assert it.line.reason == "api"
@@ -161,7 +161,7 @@ async def test_a_call_is_looked_up_while_it_lives_and_after_its_end(way: Way) ->
         assert (await carrier.status(provider_call_id)).alive
         for by in ({"callId": record.call_id}, {"sid": provider_call_id}):
             assert (await it.rpc("status", **by))["call"]["endedAt"] is None
-        await it.server.calls.end(record.call_id)
+        await it.server.manager.end(record.call_id)
         await it.over(record)
         # The line is dead at once, and the carrier's books are closed soon.
         while (status := await carrier.status(provider_call_id)).end_reason is None:  # noqa: ASYNC110  (as asked)
@@ -190,11 +190,11 @@ async def test_two_calls_with_the_same_person_share_a_memory(way: Way) -> None:
     async with site(way, person) as it:
         first = await it.call("Good day.")
         await it.transcript(first, "Good day.", "It is me.")
-        await it.server.calls.end(first.call_id)
+        await it.server.manager.end(first.call_id)
         await it.over(first)
         second = await it.call("Hello.")
         assert second.session_key == first.session_key
-        await it.server.calls.end(second.call_id)
+        await it.server.manager.end(second.call_id)
 
 
 # --- media sockets -------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ async def test_a_socket_that_drops_and_comes_back_keeps_the_call(way: Way) -> No
         record = await it.call("")
         await until(lambda: it.exchange.calls)
         await it.line.await_socket(2)
-        await it.server.calls.speak(record.call_id, "Are you there?")
+        await it.server.manager.speak(record.call_id, "Are you there?")
         await it.transcript(record, "Are you there?", "Still here.", "So am I.")
         await until(lambda: person.heard == ["Are you there?", "So am I."])
         assert not record.state.terminal
@@ -221,7 +221,7 @@ async def test_what_is_being_said_is_cut_when_the_caller_speaks(way: Way) -> Non
     async with site(way, person) as it:
         record = await it.call("")
         await until(lambda: record.state in {CallState.ACTIVE, CallState.LISTENING})
-        saying = asyncio.create_task(it.server.calls.speak(record.call_id, long))
+        saying = asyncio.create_task(it.server.manager.speak(record.call_id, long))
         assert it.line.phone is not None
         await it.line.phone.wait_talking(400)
         await it.line.phone.say("Stop it, please.")

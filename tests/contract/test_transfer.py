@@ -33,7 +33,7 @@ async def connected(it: Site) -> None:
     else:
         await until(lambda: it.line.handed_on == [DESK])
         assert not it.line.ended.is_set()
-    await until(lambda: not it.server.calls.live_count)
+    await until(lambda: not it.server.manager.live_count)
 
 
 def over_here(record: CallRecord) -> None:
@@ -59,7 +59,7 @@ async def test_a_call_is_handed_on_and_over_for_us_and_not_hung_up(way: Way) -> 
     person = Person()
     async with site(way, person) as it:
         record = await greeted(it)
-        await it.server.calls.transfer(record.call_id, DESK)
+        await it.server.manager.transfer(record.call_id, DESK)
         over_here(record)
         await connected(it)
         before = record.to_json()
@@ -99,11 +99,11 @@ async def test_somebody_who_calls_us_is_handed_on(way: Way) -> None:
         await it.be_called()
         record = await it.taken_on()
         await it.transcript(record, "Hello.")
-        await it.server.calls.transfer(record.call_id, DESK)
+        await it.server.manager.transfer(record.call_id, DESK)
         over_here(record)
         await connected(it)
         await bridge_over(it)
-        assert len(await it.server.calls.recent()) == 1
+        assert len(await it.server.manager.recent()) == 1
 
 
 @contract(BY_REST)
@@ -111,7 +111,7 @@ async def test_a_call_that_nobody_takes_over_ends(way: Way) -> None:
     async with site(way, Person()) as it:
         record = await greeted(it)
         it.line.far_end = "no-answer"
-        await it.server.calls.transfer(record.call_id, DESK)
+        await it.server.manager.transfer(record.call_id, DESK)
         over_here(record)
         await until(it.line.ended.is_set)
         assert it.line.handed_on == [DESK]
@@ -124,11 +124,11 @@ async def test_a_call_that_the_carrier_does_not_hand_on_goes_on(way: Way) -> Non
         record = await greeted(it)
         it.exchange.faults.add(PLACE[way.carrier], Fault("status"))
         with pytest.raises(CarrierError) as refused:
-            await it.server.calls.transfer(record.call_id, DESK)
+            await it.server.manager.transfer(record.call_id, DESK)
         assert refused.value.code == "carrier_refused"
         assert not refused.value.retryable
         assert "transferredTo" not in record.metadata
-        await it.server.calls.speak(record.call_id, "I am sorry.")
+        await it.server.manager.speak(record.call_id, "I am sorry.")
         await until(lambda: person.heard == ["Good day.", "I am sorry."])
         assert it.line.handed_on == []
         assert not record.state.terminal
@@ -139,10 +139,10 @@ async def test_a_second_transfer_while_one_is_under_way_is_refused(way: Way) -> 
     async with site(way, Person()) as it:
         record = await greeted(it)
         it.exchange.faults.add(PLACE[way.carrier], Fault("slow", delay_s=0.3))
-        first = asyncio.create_task(it.server.calls.transfer(record.call_id, DESK))
+        first = asyncio.create_task(it.server.manager.transfer(record.call_id, DESK))
         await asyncio.sleep(0)
         with pytest.raises(InvalidRequest, match="already"):
-            await it.server.calls.transfer(record.call_id, DESK)
+            await it.server.manager.transfer(record.call_id, DESK)
         await first
         await connected(it)
         assert it.line.handed_on == [DESK]
@@ -156,7 +156,7 @@ async def test_media_that_end_long_before_the_carrier_answers_do_not_end_the_cal
     async with site(way, Person()) as it:
         record = await greeted(it)
         it.exchange.faults.add(PLACE[way.carrier], slow)
-        await it.server.calls.transfer(record.call_id, DESK)
+        await it.server.manager.transfer(record.call_id, DESK)
         over_here(record)
         await connected(it)
         assert hang_ups(it) == []
@@ -168,10 +168,10 @@ async def test_a_call_that_is_not_up_is_not_handed_on(way: Way) -> None:
     async with site(way, Person(ring_s=None)) as it:
         record = await it.call("Good day.")
         with pytest.raises(NotConnected):
-            await it.server.calls.transfer(record.call_id, DESK)
-        await it.server.calls.end(record.call_id)
+            await it.server.manager.transfer(record.call_id, DESK)
+        await it.server.manager.end(record.call_id)
         await it.over(record)
         with pytest.raises(CallHasEnded):
-            await it.server.calls.transfer(record.call_id, DESK)
+            await it.server.manager.transfer(record.call_id, DESK)
         with pytest.raises(UnknownCall):
-            await it.server.calls.transfer("nobody", DESK)
+            await it.server.manager.transfer("nobody", DESK)

@@ -57,7 +57,7 @@ async def leave(path: Path, state: CallState, **fields: Any) -> None:
 
 
 def found(running: Server) -> CallRecord:
-    record = running.calls.find("call-1")
+    record = running.manager.find("call-1")
     assert record is not None
     return record
 
@@ -102,7 +102,7 @@ def test_a_call_that_plivo_has_two_names_for_is_ended_with_plivos_reason(tmp_pat
             # The end of the call is not told: the server was down.
             exchange.faults.add("webhook:hangup", Fault("lose"))
             async with server("plivo", account, path) as running:
-                record = await running.calls.initiate("Hello", THEM)
+                record = await running.manager.initiate("Hello", THEM)
                 (line,) = exchange.calls.values()
                 await until(lambda: line.over and "providerAlias" in record.metadata)
                 assert record.provider_call_id != line.provider_call_id

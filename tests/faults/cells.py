@@ -111,7 +111,7 @@ async def hold(row: Row, carrier: CarrierName) -> Outcome | None:
             held.exchange.faults.add(place, row.fault)
             refusal = await _call(held, row)
             await held.ended(_ENDS_WITHIN_S)
-            record, slots = await held.record(), held.server.calls.live_count
+            record, slots = await held.record(), held.server.manager.live_count
             seen = [Seen(line.reason, line.sockets) for line in held.lines]
         return Outcome(refusal, record, seen, slots, await stored(store))
 

@@ -90,12 +90,12 @@ class Site:
 
     async def record(self) -> CallRecord:
         """The record of the only call there was."""
-        (record,) = await self.server.calls.recent()
-        return self.server.calls.find(record.call_id) or record
+        (record,) = await self.server.manager.recent()
+        return self.server.manager.find(record.call_id) or record
 
     async def answered(self) -> CallRecord:
         """Wait until somebody has picked up and can be talked to."""
-        calls = self.server.calls
+        calls = self.server.manager
         await until(lambda: any(record.answered_at for record in calls.live()))
         return await self.record()
 
@@ -114,7 +114,7 @@ class Site:
             return
 
     def _over(self) -> bool:
-        calls = self.server.calls
+        calls = self.server.manager
         return not calls.live_count and all(line.ended.is_set() for line in self.lines)
 
 

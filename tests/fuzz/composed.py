@@ -34,7 +34,7 @@ async def serving(**settings: Any) -> AsyncIterator[tuple[Server, ASGIApp]]:
         yield server, create_app(server._control_services())
     finally:
         await server.stop()
-    assert server.calls.live_count == 0
-    assert not server.calls.live()
+    assert server.manager.live_count == 0
+    assert not server.manager.live()
     assert not server._sessions._sessions
     assert len(server._tokens) == 0

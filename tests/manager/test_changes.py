@@ -52,9 +52,9 @@ def test_a_closed_or_forgotten_subscription_takes_nothing_more() -> None:
         await closed.aclose()
         feed.publish({"n": 2})
         assert [change async for change in closed] == []
-        assert len(feed._subscriptions) == 2
+        assert len(feed._to_all) == 2
         del forgotten
         gc.collect()
-        assert len(feed._subscriptions) == 1
+        assert len(feed._to_all) == 1
 
     asyncio.run(case())

@@ -47,6 +47,7 @@ from voicecall.ports import (
 )
 from voicecall.session.equipment import Equipment, SessionSettings, Surroundings
 from voicecall.session.session import Session
+from voicecall.speech.tts.cache import CachedTextToSpeech
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -570,6 +571,32 @@ def test_the_recogniser_is_opened_while_it_rings_and_closed_if_nobody_answers() 
         assert call.path.sink is None
         await call.close()
         assert call.stt.stream.closed
+
+    run(case())
+
+
+@pytest.mark.parametrize("mode", ["conversation", "notify"])
+def test_what_is_said_first_is_made_while_it_rings(mode: str) -> None:
+    async def case() -> None:
+        tts = FakeTts()
+        voice = CachedTextToSpeech(tts, 1_000_000)
+        call = Call(mode=mode, opening="Good day.", tts=[voice])
+        await until(lambda: voice.kept_octets)
+        call.session.on_path_open(call.path)
+        await call.spoken(1)
+        assert tts.texts == ["Good day."]
+        await call.close()
+
+    run(case())
+
+
+def test_what_is_made_to_be_said_first_is_given_up_if_nobody_answers() -> None:
+    async def case() -> None:
+        tts = FakeTts()
+        call = Call(opening="One two three four.", tts=[CachedTextToSpeech(tts, 1_000_000)])
+        await until(lambda: tts.texts)
+        await call.close()
+        assert tts.stopped == ["One two three four."]
 
     run(case())
 

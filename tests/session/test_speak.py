@@ -7,11 +7,13 @@ import pytest
 
 from tests.session.fakes import FakePath, FakeTts, Identity, run, until
 from voicecall.clock import ManualClock
+from voicecall.dialog.sentences import speakable
 from voicecall.errors import DependencyMissing, SpeechError
 from voicecall.ports import PCM16_8K, AudioFormat, Playback
 from voicecall.session.floor import whole
-from voicecall.session.speak import PathSpeech, Voice
+from voicecall.session.speak import PathSpeech, Voice, rehearse
 from voicecall.session.timing import TurnTiming
+from voicecall.speech.tts.cache import CachedTextToSpeech
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -184,22 +186,74 @@ def test_the_next_engine_speaks_when_one_fails(failure: Exception) -> None:
     run(case())
 
 
-def test_an_engine_that_fails_in_a_sentence_is_replaced_after_it() -> None:
+def test_a_sentence_that_breaks_off_is_said_again_by_the_next_engine() -> None:
     async def case() -> None:
         broken, working = FakeTts(SpeechError("cut"), pieces_before=1), FakeTts()
         said = speech(FakePath(), broken, working)
-        assert (await said.run(whole("One two. Three."))).total_ms == 200
-        assert working.texts == ["Three."]
+        assert (await said.run(whole("One two. Three."))).total_ms == 100 + 200 + 100
+        assert (broken.texts, working.texts) == (["One two."], ["One two.", "Three."])
+        assert said.played_text == "One two. Three."
+        assert said.failure is None
 
     run(case())
 
 
-def test_when_all_engines_fail_what_was_made_is_played() -> None:
+def test_when_all_engines_fail_what_was_made_is_played_and_no_more_counts_as_said() -> None:
     async def case() -> None:
-        said = speech(FakePath(), FakeTts(SpeechError("cut"), pieces_before=1))
-        playback = await said.run(whole("One two. Three."))
-        assert playback.total_ms == 100
+        said = speech(FakePath(), FakeTts(SpeechError("cut"), pieces_before=2))
+        # What 200 ms are enough for.
+        playback = await said.run(whole("I go to the bakery. Three."))
+        assert playback.total_ms == 200
+        assert said.played_text == "I"
         assert isinstance(said.failure, SpeechError)
+
+    run(case())
+
+
+# --- before it is to be said -------------------------------------------------------------------
+
+
+def test_the_first_sentences_are_made_before_and_not_again() -> None:
+    async def case() -> None:
+        tts = FakeTts()
+        voice = CachedTextToSpeech(tts, 1_000_000)
+        await rehearse([voice], "Room 12. Two! ... Three? Four.")
+        assert tts.texts == [speakable("Room 12."), "Two!", "Three?"]
+        path = FakePath()
+        said = PathSpeech(
+            path,
+            Voice([voice], Identity),
+            clock=ManualClock(),
+            timing=TurnTiming(),
+            on_begin=lambda _: None,
+        )
+        await said.run(whole("Room 12. Two! ... Three? Four."))
+        assert tts.texts[3:] == ["Four."]
+        assert said.played_text == "Room 12. Two! Three? Four."
+
+    run(case())
+
+
+def test_nothing_is_made_before_that_would_not_be_kept_or_by_a_voice_of_last_resort() -> None:
+    async def case() -> None:
+        plain, second = FakeTts(), FakeTts()
+        await rehearse([plain, CachedTextToSpeech(second, 1_000_000)], "Hello.")
+        await rehearse([], "Hello.")
+        assert not plain.texts
+        assert not second.texts
+
+    run(case())
+
+
+@pytest.mark.parametrize("failure", [SpeechError("down"), DependencyMissing("none")])
+def test_what_cannot_be_made_before_is_tried_again_when_it_is_said(failure: Exception) -> None:
+    async def case() -> None:
+        tts = FakeTts(failure)
+        voice = CachedTextToSpeech(tts, 1_000_000)
+        await rehearse([voice], "Hello. Again.")
+        tts.failure = None
+        assert [piece async for piece in Voice([voice], Identity).synthesize("Hello.", PCM16_8K)]
+        assert tts.texts == ["Hello.", "Hello."]
 
     run(case())
 

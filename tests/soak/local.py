@@ -38,7 +38,7 @@ async def site() -> AsyncIterator[Site]:
     switchboard = Switchboard(dials.on_dial)
     port = free_port()
     async with Server(config(port), callee=switchboard) as server:
-        following = asyncio.create_task(switchboard.follow(server.calls))
+        following = asyncio.create_task(switchboard.follow(server.manager))
         async with Carrier(server.control_url, dials) as carrier:
             yield Site(carrier, f"ws://127.0.0.1:{port}{STREAM_PATH}")
         following.cancel()

@@ -54,7 +54,7 @@ class Holder(Protocol):
     """Whoever has calls; `voicecall.Server` does."""
 
     @property
-    def calls(self) -> Calls:
+    def manager(self) -> Calls:
         """Its calls."""
         ...
 
@@ -69,7 +69,7 @@ class InProcess:
     """
 
     def __init__(self, server: Holder) -> None:
-        self._calls = server.calls
+        self._calls = server.manager
 
     async def initiate(self, message: str, to: str | None = None, mode: Mode | None = None) -> str:
         """Place a call; its id."""

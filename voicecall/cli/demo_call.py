@@ -137,9 +137,9 @@ class DemoCall:
             raise ServeError(f"the call did not end within {DEADLINE_S:.0f} s") from error
 
     async def _hold(self, server: Server) -> CallRecord:
-        changes = server.calls.subscribe()
+        changes = server.manager.subscribe()
         try:
-            record = await server.calls.initiate(
+            record = await server.manager.initiate(
                 builtin_persona().greeting, to=CALLEE, mode="conversation"
             )
             async for change in changes:

@@ -55,7 +55,7 @@ class Calls(Protocol):
         """Place a call."""
         ...
 
-    async def speak(self, call_id: str, message: str) -> None:
+    async def speak(self, call_id: str, message: str) -> object:
         """Say something on a call."""
         ...
 

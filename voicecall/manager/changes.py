@@ -90,25 +90,42 @@ class ChangeFeed:
     def __init__(self, clock: Clock, capacity: int = 1000) -> None:
         self._clock = clock
         self._capacity = capacity
-        self._subscriptions: WeakSet[Subscription] = WeakSet()
+        self._to_all: WeakSet[Subscription] = WeakSet()
+        self._to_one: dict[str, WeakSet[Subscription]] = {}
         self._closed = False
 
-    def subscribe(self) -> Subscription:
-        """A subscription to everything from now on."""
+    def subscribe(self, call_id: str | None = None) -> Subscription:
+        """A subscription to everything from now on.
+
+        Args:
+            call_id: our id of the only call of interest; the subscription ends when that has. It
+                must not have ended yet.
+        """
         subscription = Subscription(self._capacity, self._clock)
         if self._closed:
             subscription.end()
+        elif call_id is None:
+            self._to_all.add(subscription)
         else:
-            self._subscriptions.add(subscription)
+            self._to_one.setdefault(call_id, WeakSet()).add(subscription)
         return subscription
 
     def publish(self, change: Change) -> None:
         """Tell everybody."""
-        for subscription in list(self._subscriptions):
+        for subscription in list(self._to_all):
             subscription.offer(change)
+        for subscription in list(self._to_one.get(change.get("callId", ""), ())):
+            subscription.offer(change)
+
+    def over(self, call_id: str) -> None:
+        """Nothing more will happen to a call."""
+        for subscription in list(self._to_one.pop(call_id, ())):
+            subscription.end()
 
     def close(self) -> None:
         """End all subscriptions, present and future."""
         self._closed = True
-        for subscription in list(self._subscriptions):
+        for subscription in list(self._to_all):
             subscription.end()
+        for call_id in list(self._to_one):
+            self.over(call_id)

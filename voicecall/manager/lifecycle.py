@@ -494,6 +494,7 @@ class Lifecycle:
         finally:
             call.actor.close()
             self.index.retire(call)
+            self.changes.over(call.call_id)
 
     async def _store_end(self, call: LiveCall) -> None:
         """Store what is left to store, stubbornly: nothing comes after it."""

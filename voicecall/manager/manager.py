@@ -37,7 +37,7 @@ from voicecall.manager.restore import ConnectMedia, Restore
 from voicecall.ports import DialRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from voicecall.call.events import CallEvent
     from voicecall.call.record import Mode
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         CarrierTransfer,
         Conversation,
         Conversations,
+        Playback,
         StreamUrls,
     )
 
@@ -179,6 +180,13 @@ class CallManager:
         """All changes from now on; a slow reader loses the oldest and is told by a `gap`."""
         return self._calls.changes.subscribe()
 
+    def follow(self, record: CallRecord) -> Subscription:
+        """The changes of one call from now on; it ends with the call, at once if that is over."""
+        subscription = self._calls.changes.subscribe(record.call_id)
+        if self._calls.index.live(record.call_id) is None:
+            self._calls.changes.over(record.call_id)
+        return subscription
+
     # --- asking for things --------------------------------------------------------------------
 
     async def initiate(
@@ -187,6 +195,7 @@ class CallManager:
         to: str | None = None,
         mode: Mode | None = None,
         dtmf_sequence: str | None = None,
+        on_open: Callable[[CallRecord], None] = lambda _: None,
     ) -> CallRecord:
         """Place a call; returns once the carrier has accepted it.
 
@@ -197,6 +206,7 @@ class CallManager:
             to: E.164, or a `sip:` address where the carrier takes them; the default is configured.
             mode: what happens after the message; the default is configured.
             dtmf_sequence: keys to send once answered, before anything is said.
+            on_open: given the record before anything happens to the call.
 
         Raises:
             InvalidRequest: there is nobody to call, or the keys are no keys.
@@ -218,6 +228,7 @@ class CallManager:
             opening=message or None,
             metadata={"mode": chosen},
         )
+        on_open(call.record)
         placing = self._calls.tasks.start(self._place(call, chosen, dtmf_sequence), "place")
         await asyncio.shield(placing)
         return call.record
@@ -243,14 +254,14 @@ class CallManager:
                 await self._finish(call, CallState.FAILED)
             raise
 
-    async def speak(self, call_id: str, message: str) -> None:
-        """Say something; returns when it was played or cut short.
+    async def speak(self, call_id: str, message: str) -> Playback:
+        """Say something; returns when it was played or cut short, and how much was heard.
 
         Raises:
             CallError: the call is unknown, over, or not answered.
             SpeechError: it could not be synthesized.
         """
-        await self._say(*self._connected(call_id), message)
+        return await self._say(*self._connected(call_id), message)
 
     async def ask(self, call_id: str, message: str) -> str:
         """Say something and wait for the caller's words.
@@ -444,8 +455,8 @@ class CallManager:
             self._calls.timers.cancel(timer)
             call.answer = None
 
-    async def _say(self, call: LiveCall, conversation: Conversation, message: str) -> None:
-        await _until_end(call, conversation.say(message))
+    async def _say(self, call: LiveCall, conversation: Conversation, message: str) -> Playback:
+        return await _until_end(call, conversation.say(message))
 
     # --- what carriers and conversations report -----------------------------------------------
 

@@ -73,6 +73,8 @@ class Surroundings:
         on_cleared: told how long it took, in milliseconds, to stop what the caller interrupted.
         on_closed: told the id of a call whose conversation has ended.
         tones: what keys sound like on a line, piece by piece; None where the carrier sends them.
+        hold: told the id of a conversation that has opened, which the program then holds itself
+            with `say`, `play` and so on; None leaves it to us.
     """
 
     calls: CallControl
@@ -84,3 +86,4 @@ class Surroundings:
     on_cleared: Callable[[float], None]
     on_closed: Callable[[str], None]
     tones: Callable[[str, AudioFormat], Iterable[bytes]] | None = None
+    hold: Callable[[str], None] | None = None

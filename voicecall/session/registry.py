@@ -47,9 +47,11 @@ class Sessions:
         voice: the carrier's, where no media are streamed to us and it speaks and listens instead.
         on_turn: told the timing of each answered turn.
         on_cleared: told how long each interruption took to act on, in milliseconds.
+        hold: told the id of each conversation that has opened, which the program then holds
+            itself; None leaves them to us.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is independent of the others)
         self,
         equip: Callable[[CallRecord], Equipment],
         *,
@@ -59,6 +61,7 @@ class Sessions:
         voice: CarrierVoice | None = None,
         on_turn: Callable[[TurnTiming], None] = lambda _: None,
         on_cleared: Callable[[float], None] = lambda _: None,
+        hold: Callable[[str], None] | None = None,
     ) -> None:
         self._equip = equip
         self._clock = clock
@@ -67,6 +70,7 @@ class Sessions:
         self._voice = voice
         self._on_turn = on_turn
         self._on_cleared = on_cleared
+        self._hold = hold
         self._memories = Memories()
         self._sessions: dict[str, AnySession] = {}
         # Hang-ups and transfers are not the sessions' own tasks: each ends the session that asked.
@@ -99,13 +103,14 @@ class Sessions:
             on_cleared=self._on_cleared,
             on_closed=self._forget,
             tones=self._tones,
+            hold=self._hold,
         )
         history = self._memories.of(record.session_key)
         equipment = self._equip(record)
         begin: Callable[..., AnySession] = Session
         if self._voice is not None:
             begin = partial(SpokenSession, voice=self._voice)
-        elif equipment.model is not None:
+        elif equipment.model is not None and self._hold is None:
             begin = partial(RealtimeSession, model=equipment.model)
         session = begin(record, opening, equipment, history, surroundings)
         self._sessions[record.call_id] = session

@@ -16,18 +16,20 @@ from voicecall.ports import FinalTranscript, PartialTranscript, SpeechStarted, S
 from voicecall.session.attention import Attention, Words
 from voicecall.session.floor import SKIPPED, Floor, settle
 from voicecall.session.listen import Listener
-from voicecall.session.speak import PathSpeech, Voice
+from voicecall.session.raw_audio import RawAudio
+from voicecall.session.speak import PathSpeech, Voice, rehearse
 from voicecall.session.talk import Talk
 from voicecall.session.timing import TurnTiming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterable, Iterable
 
     from voicecall.call.record import CallRecord
     from voicecall.dialog.history import History
     from voicecall.ports import AudioPath, Playback, SttEvent
     from voicecall.session.equipment import Equipment, Surroundings
     from voicecall.session.floor import Speech
+    from voicecall.session.raw_audio import CallerAudio
 
 _log = logging.getLogger("voicecall.session")
 
@@ -66,6 +68,7 @@ class Session(Talk):
                 equipment.stt, surroundings.convert, self._on_speech, self._on_audio
             )
         self._attention: Attention | None = None
+        self._raw = RawAudio(self.call_id, surroundings.convert)
         self._presses = 0
         self._caller_started_ns: int | None = None
         self._caller_stopped_ns: int | None = None
@@ -126,6 +129,28 @@ class Session(Talk):
         # Also when the task was cancelled before it had begun.
         settle(done, SKIPPED)
 
+    # --- a program with models of its own -----------------------------------------------------
+
+    def audio(self, rate_hz: int) -> CallerAudio:
+        """What the caller says from now on, or from when the call is answered."""
+        return self._raw.listen(rate_hz)
+
+    async def play(self, audio: AsyncIterable[bytes], rate_hz: int) -> Playback:
+        """Play linear PCM16 after what is being said; returns when it was heard or cut short.
+
+        Raises:
+            NotConnected: nothing can be heard of us yet, or any more.
+        """
+        if self._floor is None or self._closed:
+            raise NotConnected("nothing can be played on the call now", call_id=self.call_id)
+        return await self._raw.play(audio, rate_hz, self._floor)
+
+    def clear(self) -> None:
+        """Fall silent at once: what is said or played is cut, what waits is skipped."""
+        if self._floor is not None and not self._closed:
+            self._interrupt()
+            self._raw.clear()
+
     # --- the audio path -----------------------------------------------------------------------
 
     def on_path_open(self, path: AudioPath) -> None:
@@ -135,9 +160,9 @@ class Session(Talk):
         elif self._floor is None:
             voice = Voice(self._equipment.tts, self._surroundings.convert)
             self._path = path
-            if self._listener is not None:
-                heard = self._listener.attach(path)
-                self._attention = Attention(heard, self._settings.barge_in, self._clock)
+            self._raw.attach(path, None)
+            if self._listener is not None and self._hold_by_program is None:
+                self._attend(self._listener, path)
             new_speech = partial(PathSpeech, path, voice, clock=self._clock)
             self._open(Floor(new_speech, self._on_begin, self._on_end))
 
@@ -157,14 +182,33 @@ class Session(Talk):
     # --- hearing ------------------------------------------------------------------------------
 
     def _get_ready(self) -> None:
-        """Connect the recogniser, so that the caller's first word is not lost."""
-        if self._listener is not None:
-            self._begin(self._listener.run())
+        """Connect the recogniser, so that no first word is lost, and make what is said first."""
+        if self._listener is not None and self._hold_by_program is None:
+            self._begin(self._recognise(self._listener))
+        if self._opening:
+            self._begin(rehearse(self._equipment.tts, self._opening))
+
+    async def _recognise(self, listener: Listener) -> None:
+        try:
+            await listener.run()
+        finally:
+            if self._path is not None and not self._closed:
+                # A program may listen on.
+                self._raw.attach(self._path, None)
+
+    def _attend(self, listener: Listener, path: AudioPath) -> None:
+        """Have the caller's audio recognised."""
+        heard = listener.attach(path)
+        self._attention = Attention(heard, self._settings.barge_in, self._clock)
+        self._raw.attach(path, heard)
 
     async def _begin_to_listen(self) -> None:
         """Returns when recognition works, at the latest after half a second."""
         if self._listener is None:
             return
+        if self._hold_by_program is not None and self._path is not None:
+            self._attend(self._listener, self._path)
+            self._begin(self._recognise(self._listener))
         try:
             async with asyncio.timeout(_LISTENING_TIMEOUT_S):
                 await self._listener.ready.wait()
@@ -174,6 +218,7 @@ class Session(Talk):
     def _on_audio(self, audio: bytes) -> None:
         if self._attention is not None:
             self._attention.hear(audio)
+        self._raw.hear(audio)
 
     def _on_speech(self, event: SttEvent) -> None:
         match event:
@@ -284,6 +329,7 @@ class Session(Talk):
         await super().close()
 
     def _free(self) -> None:
+        self._raw.close()
         if self._path is not None:
             self._path.close()
 

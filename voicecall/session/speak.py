@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from voicecall.dialog.history import SpokenText, heard_text
 from voicecall.dialog.sentences import SentenceSplitter, plain, speakable
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("voicecall.session")
 
 _SYNTHESIS_TIMEOUT_S = 10.0
+# While these are said there is time to make the others.
+_REHEARSED_SENTENCES = 3
+# About how long a voice takes for what it has not said to the end.
+_MS_PER_CHARACTER = 60
 # Of longer audio this much is converted at a time: a few hundredths of a millisecond.
 _STEP_MS = 200
 # What a carrier may still hold when we have handed over everything.
@@ -69,27 +74,24 @@ class Voice:
     async def synthesize(self, text: str, audio: AudioFormat) -> AsyncGenerator[bytes]:
         """Speak one sentence, coded as `audio`.
 
-        When an engine fails before it has made a sound, the next one speaks; when it fails later,
-        the rest of the sentence is lost and the next one speaks from the next sentence on.
+        When an engine fails the next one speaks, from the beginning of the sentence: better heard
+        twice than half.
 
         Raises:
             SpeechError: all engines have failed.
         """
-        spoken = False
-        while self._engines and not spoken:
+        while self._engines:
             engine = self._engines[0]
             try:
                 async with aclosing(self._speak(engine, text, audio)) as pieces:
                     async for piece in pieces:
-                        spoken = True
                         yield piece
             except (SpeechError, DependencyMissing, CodecError, TimeoutError) as error:
                 _log.warning("speech synthesis failed", exc_info=error)
                 self._engines.pop(0)
             else:
                 return
-        if not spoken:
-            raise SpeechError("no speech synthesis works", retryable=True)
+        raise SpeechError("no speech synthesis works", retryable=True)
 
     async def _speak(
         self, engine: TextToSpeech, text: str, audio: AudioFormat
@@ -106,6 +108,37 @@ class Voice:
                         yield converted
         if tail := conversion.convert(b"", True):
             yield tail
+
+
+@runtime_checkable
+class Rehearsing(Protocol):
+    """A voice that can have a text ready before it is to be said."""
+
+    async def warm(self, text: str) -> None:
+        """Have `text` ready. Raises `SpeechError`, `DependencyMissing`."""
+        ...
+
+
+async def rehearse(engines: Sequence[TextToSpeech], text: str) -> None:
+    """Have the first sentences of `text` ready, where the preferred engine keeps what it said.
+
+    That it cannot is only logged: it is tried again when the text is to be said.
+
+    Args:
+        engines: voices in the order they are tried.
+        text: as it will be said.
+    """
+    engine = next(iter(engines), None)
+    if not isinstance(engine, Rehearsing):
+        return
+    splitter = SentenceSplitter()
+    sentences = [*splitter.feed(text), *splitter.flush()]
+    try:
+        for said in islice(filter(None, map(speakable, sentences)), _REHEARSED_SENTENCES):
+            async with asyncio.timeout(_SYNTHESIS_TIMEOUT_S):
+                await engine.warm(said)
+    except (SpeechError, DependencyMissing, TimeoutError) as error:
+        _log.info("what is to be said first could not be made before", exc_info=error)
 
 
 class PathSpeech:
@@ -268,15 +301,20 @@ class PathSpeech:
         text = plain(sentence)
         self._sentences.append(text)
         octets = 0
-        async with aclosing(self._voice.synthesize(said, self._path.audio)) as audio:
-            async for piece in audio:
-                if self.timing.first_audio_ns is None:
-                    self.timing.first_audio_ns = self._clock.now_ns()
-                if octets:
-                    self._made.pop()
-                octets += len(piece)
-                self._made.append(SpokenText(text, self._path.audio.duration_ms(octets)))
-                await self._tape.put(piece)
+        try:
+            async with aclosing(self._voice.synthesize(said, self._path.audio)) as audio:
+                async for piece in audio:
+                    if self.timing.first_audio_ns is None:
+                        self.timing.first_audio_ns = self._clock.now_ns()
+                    if octets:
+                        self._made.pop()
+                    octets += len(piece)
+                    self._made.append(SpokenText(text, self._path.audio.duration_ms(octets)))
+                    await self._tape.put(piece)
+        except SpeechError:
+            if octets:
+                self._made.append(_begun(self._made.pop()))
+            raise
 
     # --- playing it ------------------------------------------------------------------------------
 
@@ -325,6 +363,13 @@ class PathSpeech:
     def _heard_ms(self) -> float:
         # After it was taken up again a little is heard twice.
         return self._path.audio.duration_ms(max(self._heard, self._position()))
+
+
+def _begun(sentence: SpokenText) -> SpokenText:
+    """What there is of a sentence that broke off, by how long it would have been."""
+    whole_ms = max(sentence.duration_ms, len(sentence.text) * _MS_PER_CHARACTER)
+    begun = heard_text([SpokenText(sentence.text, whole_ms)], sentence.duration_ms)
+    return SpokenText(begun, sentence.duration_ms)
 
 
 async def _split(pieces: AsyncGenerator[str]) -> AsyncGenerator[str]:

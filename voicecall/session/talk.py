@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from voicecall.call.events import CallActive, CallErrored, CallSpeaking, CallSpoken
-from voicecall.call.record import CallState, Speaker
+from voicecall.call.record import CallState, Direction, Speaker
 from voicecall.clock import NS_PER_MS
 from voicecall.dialog.turns import Hold, Interrupt, Resume, Turns, UserTurn
 from voicecall.errors import NotConnected, RemoteError, VoicecallError
@@ -74,6 +74,10 @@ class Talk:
             "to": record.to_number,
         }
         self._converses = record.metadata.get("mode", "conversation") != "notify"
+        self._hold_by_program = surroundings.hold if self._converses else None
+        if self._hold_by_program is not None and record.direction is Direction.INBOUND:
+            # What a caller is greeted with is the program's business, too.
+            opening = None
         self._opening = opening
         self._equipment = equipment
         self._settings = equipment.settings
@@ -90,6 +94,7 @@ class Talk:
         self._unremembered: list[str] = []
         self._digits = ""
         self._closed = False
+        self._listens = False
         self._group = asyncio.TaskGroup()
         self._main = asyncio.create_task(self._run(), name=f"session {self.call_id}")
 
@@ -117,6 +122,20 @@ class Talk:
         """False: without a path of its own for sound, it is the carrier that sends keys."""
         del digits
         return False
+
+    async def listen(self) -> None:
+        """Have the caller understood from now on, if that is not so yet.
+
+        Conversations that a program holds begin to listen when it first asks something.
+        """
+        if self._hold_by_program is not None and not self._listens and not self._closed:
+            self._listens = True
+            await self._begin_to_listen()
+
+    async def hang_up(self, reason: CallState) -> None:
+        """Hang up once what was said last is recorded, or after two seconds."""
+        if not self._closed:
+            await self._hang_up(reason)
 
     async def close(self) -> None:
         """Stop speaking and listening and free everything. May be called again.
@@ -179,9 +198,13 @@ class Talk:
         await self._hang_up(reason)
 
     async def _converse(self, floor: Floor) -> None:
+        hold = self._hold_by_program
         async with floor:
-            await self._begin_to_listen()
+            if hold is None:
+                await self._begin_to_listen()
             await self._say_opening(floor)
+        if hold is not None:
+            hold(self.call_id)
 
     def _get_ready(self) -> None:
         """Begin what takes its time while it still rings."""
@@ -264,7 +287,8 @@ class Talk:
     def _start_reply(self, timing: TurnTiming) -> None:
         """Answer what the caller said last, instead of anything they said before."""
         responder, floor = self._equipment.responder, self._floor
-        if responder is None or floor is None or not self._converses:
+        held = self._hold_by_program is not None
+        if responder is None or floor is None or held or not self._converses:
             return
         self._reply_number += 1
         if self._answer is not None and not self._answer.began:

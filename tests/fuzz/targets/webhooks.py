@@ -164,7 +164,7 @@ def same_address(one: str, other: str) -> bool:
 async def check_composed(belief: Belief, request: Request) -> None:
     """An event changes something once or not at all, and nothing else happens."""
     async with serving(**belief.settings()) as (server, app):
-        await server.calls.apply(ANSWERED)
+        await server.manager.apply(ANSWERED)
         before = calls_of(server)
         first = await ask(app, request)
         check_answer(request, first)
@@ -179,7 +179,7 @@ async def check_composed(belief: Belief, request: Request) -> None:
 
 
 def calls_of(server: Server) -> list[dict[str, Any]]:
-    return [record.to_json() for record in server.calls.live()]
+    return [record.to_json() for record in server.manager.live()]
 
 
 def has_key(body: bytes) -> bool:
