@@ -31,7 +31,14 @@ def test_the_package_offers_the_server_its_configuration_and_every_error() -> No
         if inspect.isclass(value) and value.__module__ == errors.__name__
     }
     tools = {"ToolContext", "ToolError", "tool"}
-    assert set(voicecall.__all__) == tree | tools | {"Config", "Server", "__version__"}
+    clients = {"Client", "SyncClient"}
+    assert set(voicecall.__all__) == tree | tools | clients | {
+        "Call",
+        "Config",
+        "Server",
+        "__version__",
+        "create_app",
+    }
     assert voicecall.tool is llm_tools.tool
     assert voicecall.Server is server.Server
     assert voicecall.Config is schema.Config

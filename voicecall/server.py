@@ -26,7 +26,7 @@ from voicecall.carriers._public_url import ForwardingPolicy
 from voicecall.clock import SystemClock
 from voicecall.config.schema import DATABASE_SCHEMES, IN_MEMORY, Config
 from voicecall.control.app import create_app
-from voicecall.control.listen import ControlListener, TlsFiles
+from voicecall.control.listen import ControlListener, ServedElsewhere, TlsFiles
 from voicecall.control.services import ControlServices, StreamRoute, WebhookSettings
 from voicecall.errors import ServeError
 from voicecall.exposure import plan
@@ -58,6 +58,8 @@ from voicecall.store.sqlite import SqliteCallStore
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+
+    from starlette.types import ASGIApp
 
     from voicecall.call.events import CallEvent
     from voicecall.calls import OnCall
@@ -105,6 +107,8 @@ class Server:
             connected, after the message that the call was placed with, and the call ends when it
             returns. Nothing is replied, and nothing recognised but what it asks for. It runs in
             this event loop, so it must not block; when the call is over it has ten seconds left.
+        mounted: another server serves the control plane, which is `app`, so `serve.port` is not
+            opened and only says where that server listens; see `create_app`.
 
     Attributes:
         calls: places, finds and follows calls.
@@ -129,6 +133,7 @@ class Server:
         tools: Sequence[Tool] = (),
         patience: Patience | None = None,
         on_call: OnCall | None = None,
+        mounted: bool = False,
     ) -> None:
         self._config = config = config or Config()
         self._clock = clock = clock or SystemClock()
@@ -200,13 +205,7 @@ class Server:
             verify_upgrade=self._provider.verify_upgrade,
         )
         self.metrics.add_collector(self._media.readings)
-        tls = config.serve.tls
-        self._control = ControlListener(
-            create_app(self._control_services()),
-            config.serve.bind,
-            config.serve.port,
-            TlsFiles(tls.cert, tls.key) if tls else None,
-        )
+        self._control = _control(config, create_app(self._control_services()), mounted=mounted)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -237,6 +236,13 @@ class Server:
     def reachable(self) -> bool:
         """Whether carriers find us, as far as is known: false while a tunnel of ours is down."""
         return self._exposure is None or self._exposure.up
+
+    @property
+    def app(self) -> ASGIApp:
+        """The control plane, for the server that serves it. Raises ServeError if we do."""
+        if isinstance(self._control, ServedElsewhere):
+            return self._control.app
+        raise ServeError("the server listens itself; use voicecall.create_app to mount it")
 
     @property
     def control_url(self) -> str:
@@ -461,7 +467,13 @@ class Server:
         if public is not None:
             parts = urlsplit(public)
             scheme = "ws" if parts.scheme == "http" else "wss"
-            return f"{scheme}://{parts.netloc}{streaming.stream_path}"
+            within = ""
+            if self._media_port is None and streaming.public_url is None:
+                # Served beside the webhook, which may be behind a prefix.
+                path = parts.path.rstrip("/")
+                within = path.removesuffix(self._config.serve.path.rstrip("/"))
+                within = "" if within == path else within
+            return f"{scheme}://{parts.netloc}{within}{streaming.stream_path}"
         local = self._local_media_url("ws") or self.control_url.replace("http", "ws", 1)
         return f"{local}{streaming.stream_path}"
 
@@ -523,6 +535,14 @@ def _ngrok_bypass(config: Config) -> bool:
     bind = config.serve.bind
     loopback = bind == "localhost" or is_loopback(bind)
     return config.tunnel.allow_ngrok_free_tier_loopback_bypass and loopback
+
+
+def _control(config: Config, app: ASGIApp, *, mounted: bool) -> ControlListener | ServedElsewhere:
+    serve = config.serve
+    if mounted:
+        return ServedElsewhere(app, serve.port)
+    tls = TlsFiles(serve.tls.cert, serve.tls.key) if serve.tls else None
+    return ControlListener(app, serve.bind, serve.port, tls)
 
 
 def _configured_token(config: Config) -> str | None:

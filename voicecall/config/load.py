@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from pydantic import ValidationError
@@ -14,13 +15,12 @@ from voicecall.config.keys import take_unknown
 from voicecall.config.merge import deep_merge
 from voicecall.config.paths import fill, leaves, matching, pop, value_at
 from voicecall.config.problems import sentences
-from voicecall.config.schema import IN_MEMORY, Config
+from voicecall.config.schema import IN_MEMORY, Config, NumberSettings
 from voicecall.config.state import STORE_NAME, state_directory
 from voicecall.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 Origin: TypeAlias = Literal["default", "file", "environment"]
 
@@ -67,6 +67,20 @@ class _Draft:
     ignored: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
+
+
+def load_config(path: Path | str | None = None) -> Config:
+    """The configuration that the command line would use here: file, environment, defaults.
+
+    Args:
+        path: the file; None takes `$VOICECALL_CONFIG`, `./voicecall.json5` or the user's own, and
+            the built-in defaults where there is none of them.
+
+    Raises:
+        ConfigError: with every problem there is.
+    """
+    chosen = None if path is None else Path(path)
+    return load(chosen, environ=os.environ, cwd=Path.cwd(), home=Path.home()).config
 
 
 def load(
@@ -185,4 +199,25 @@ def _advice(config: Config) -> list[str]:
             "tunnel.allowNgrokFreeTierLoopbackBypass: webhooks from the local tunnel are accepted"
             " with invalid signatures; for development only"
         )
+    return advice + _tool_advice(config)
+
+
+def _tool_advice(config: Config) -> list[str]:
+    """Where a reply is given up before the tool that it waits for."""
+    general = NumberSettings()
+    everywhere = {"": general} | {f"numbers.{key}.": of for key, of in config.numbers.items()}
+    advice = []
+    for prefix, own in everywhere.items():
+        if own is not general and own.tools is None and own.response_timeout_ms is None:
+            continue
+        tools = own.tools or config.tools
+        response_timeout_ms = own.response_timeout_ms or config.response_timeout_ms
+        # Speech to speech waits for tools as long as they take, and scripts use none.
+        realtime = (own.realtime or config.realtime).enabled
+        scripted = (own.response_model or config.response_model).startswith(_SCRIPTED)
+        if tools.timeout_ms >= response_timeout_ms and not realtime and not scripted:
+            advice.append(
+                f"{prefix}tools.timeoutMs: is not below {prefix}responseTimeoutMs; a reply that"
+                " waits for a slow tool may be given up before the tool is"
+            )
     return advice

@@ -180,6 +180,27 @@ class _EmbeddedServer(Server):
         )
 
 
+class ServedElsewhere:
+    """Takes the place of a `ControlListener` when another server serves the application.
+
+    Args:
+        app: the application.
+        port: where the other server listens, as far as is known.
+    """
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self.app = OpenRequests(app)
+        self.port = port
+
+    async def start(self) -> None:
+        """Nothing to do: whoever serves the application decides when."""
+
+    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """End event streams and WebSockets; other requests end by themselves."""
+        del grace_s
+        self.app.end_streams()
+
+
 class OpenRequests:
     """Knows every request in progress, so that all can be ended when the server stops.
 

@@ -45,7 +45,8 @@ class MediaEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket from its upgrade to its end."""
         await receive()  # websocket.connect
-        token = self._server.token_in(scope["path"])
+        # Where the application is mounted is not part of the stream path.
+        token = self._server.token_in(scope["path"].removeprefix(scope.get("root_path", "")))
         peer = scope["client"][0] if scope.get("client") else ""
         headers = _headers(scope)
         address = self._server.client_address(peer, headers.get("x-forwarded-for"))
