@@ -38,6 +38,7 @@ def test_the_package_offers_the_server_its_configuration_and_every_error() -> No
         "Server",
         "__version__",
         "create_app",
+        "load_config",
     }
     assert voicecall.tool is llm_tools.tool
     assert voicecall.Server is server.Server

@@ -5,12 +5,14 @@
     from voicecall import Config, Server
 
     async with Server(Config()) as server:
-        record = await server.calls.initiate("Hello!", to="+15550001234", mode="conversation")
+        call = await server.calls.initiate("Hello!", to="+15550001234", mode="conversation")
+        answer = await call.ask("Is Tuesday at ten all right?")
 
-`Server` is a whole voicecall in the event loop of its caller, `Config` tells it what to do, `tool`
-makes a function one that language models may use during calls, and everything that is raised on
-purpose is a `VoicecallError`. Names are loaded when they are first
-used, so that importing the package costs next to nothing.
+`Server` is a whole voicecall in the event loop of its caller, `Call` a call of it, `Config` (or
+`load_config`) tells it what to do, `create_app` makes it part of a web application,
+`Client` and `SyncClient` use one that runs elsewhere, `tool` makes a function one that language
+models may use during calls, and everything that is raised on purpose is a `VoicecallError`. Names
+are loaded when they are first used, so that importing the package costs next to nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from typing import TYPE_CHECKING
 from voicecall._version import __version__
 
 if TYPE_CHECKING:
+    from voicecall.calls import Call
+    from voicecall.client import Client, SyncClient
+    from voicecall.config.load import load_config
     from voicecall.config.schema import Config
     from voicecall.errors import (
         CallError,
@@ -44,13 +49,16 @@ if TYPE_CHECKING:
         VoicecallError,
     )
     from voicecall.llm.tools import ToolContext, ToolError, tool
+    from voicecall.mount import create_app
     from voicecall.server import Server
 
 __all__ = [
+    "Call",
     "CallError",
     "CallHasEnded",
     "CapacityReached",
     "CarrierError",
+    "Client",
     "CodecError",
     "Config",
     "ConfigError",
@@ -63,6 +71,7 @@ __all__ = [
     "Server",
     "SpeechError",
     "StoreError",
+    "SyncClient",
     "ToolContext",
     "ToolError",
     "TranscriptTimeout",
@@ -71,13 +80,20 @@ __all__ = [
     "VerificationError",
     "VoicecallError",
     "__version__",
+    "create_app",
+    "load_config",
     "tool",
 ]
 
 # Everything else that is public is an error.
 _HOMES = {
+    "Call": "voicecall.calls",
+    "Client": "voicecall.client",
+    "SyncClient": "voicecall.client",
     "Config": "voicecall.config.schema",
     "Server": "voicecall.server",
+    "create_app": "voicecall.mount",
+    "load_config": "voicecall.config.load",
     "ToolContext": "voicecall.llm.tools",
     "ToolError": "voicecall.llm.tools",
     "tool": "voicecall.llm.tools",

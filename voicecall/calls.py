@@ -170,7 +170,7 @@ class Call:
             session.clear()
 
     async def send_dtmf(self, digits: str) -> None:
-        """Press keys: 0-9, *, #, and w or W for a pause. Returns when they were sent.
+        """Press keys: 0-9, `*`, `#`, and w or W for a pause. Returns when they were sent.
 
         Raises:
             InvalidRequest: these are no keys.

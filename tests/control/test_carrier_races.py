@@ -192,7 +192,7 @@ def test_webhooks_in_any_order_and_repeated_make_one_call_that_ends(
         assert office.manager.live_count == 0
         await until(lambda: len(office.manager._calls.index) == 0)
         assert (await office.store.get(record.call_id)) == record.to_json()
-        ends = [change for change in office.store.changes if change["type"] == "call.ended"]
+        ends = [change for change in office.store.stored if change["type"] == "call.ended"]
         assert len(ends) == 1
         assert len(office.conversations.opened) == len(office.carrier.dials) == 1
 

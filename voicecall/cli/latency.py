@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from voicecall.cli.invocation import Invocation, emit_json, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+    from voicecall.client.results import Latency, Summary
 
 _COLUMNS = ("count", "min", "avg", "p50", "p95", "max")
 _TITLES = {
@@ -41,16 +43,17 @@ def command(invocation: Invocation, last: int) -> None:
 
     Example: voicecall latency --last 50
     """
-    from voicecall.cli.rpc import ask  # noqa: PLC0415  (not worth loading for `--help`)
+    from voicecall.client import SyncClient  # noqa: PLC0415  (not worth loading for `--help`)
 
-    measured = ask(invocation.load_config(), "latency", last=last)
+    with SyncClient.from_loaded(invocation.load_config()) as client:
+        measured = client.latency(last)
     if invocation.wants_json:
         emit_json(measured)
     else:
         _print_table(measured)
 
 
-def _print_table(measured: Mapping[str, Any]) -> None:
+def _print_table(measured: Latency) -> None:
     # Slow to import, and only needed on a terminal.
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -65,13 +68,13 @@ def _print_table(measured: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def _rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, float]]]:
+def _rows(measured: Latency) -> Iterator[tuple[str, Summary]]:
     yield _TITLES["turnLatencyMs"], measured["turnLatencyMs"]
     for step, summary in measured["steps"].items():
         yield _TITLES.get(step, step), summary
     yield _TITLES["listenWaitMs"], measured["listenWaitMs"]
 
 
-def _figure(summary: Mapping[str, float], column: str) -> str:
+def _figure(summary: Summary, column: str) -> str:
     value = summary.get(column)
-    return "-" if value is None else f"{value:.0f}"
+    return f"{value:.0f}" if isinstance(value, int | float) else "-"

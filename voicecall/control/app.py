@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -13,10 +14,13 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from voicecall.control.auth import BearerAuth
 from voicecall.control.body import read_body
+from voicecall.control.challenge import Challenges
+from voicecall.control.describe import document
 from voicecall.control.events import MAX_MESSAGE_OCTETS, Clients, EventStream, RpcSocket
 from voicecall.control.health import Readiness, healthz
 from voicecall.control.hold_music import hold_music
 from voicecall.control.rpc import RpcDispatcher
+from voicecall.control.waiting import asks, while_connected
 from voicecall.control.webhooks import WebhookEndpoint
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from voicecall.control.services import ControlServices, StreamRoute
 
 HOLD_MUSIC_PATH = "/voice/hold-music"
+CHALLENGE_PATH = "/challenge"
 _RPC_BODY_TIMEOUT_S = 5.0
 _INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
 
@@ -48,16 +53,25 @@ def create_app(control: ControlServices) -> Starlette:
         metrics=control.metrics,
         clock=control.clock,
     )
+    challenges = Challenges(control.clock)
     readiness = Readiness(control.readiness, verify=control.webhooks.verify)
 
     async def rpc(request: Request) -> Response:
         message = await read_body(
             request, limit_octets=MAX_MESSAGE_OCTETS, timeout_s=_RPC_BODY_TIMEOUT_S
         )
-        response = await dispatcher.answer(message)
+        answering = dispatcher.answer(message)
+        if asks(message):
+            response = await while_connected(request, answering)
+        else:
+            response = await answering
         if response is None:
             return Response(status_code=204)
         return Response(response, media_type="application/json")
+
+    async def description(request: Request) -> Response:
+        del request
+        return Response(orjson.dumps(document()), media_type="application/json")
 
     async def metrics(request: Request) -> Response:
         del request
@@ -71,8 +85,11 @@ def create_app(control: ControlServices) -> Starlette:
                 Route(each, webhooks.receive, methods=["POST"])
                 for each in (path or "/", f"{path}/")
             ),
+            Route(path or "/", challenges.answer, methods=["GET"]),
+            Route(CHALLENGE_PATH, auth.guard(challenges.give), methods=["POST"]),
             Route(HOLD_MUSIC_PATH, hold_music),
             Route("/rpc", auth.guard(rpc), methods=["POST"]),
+            Route("/rpc/openrpc.json", auth.guard(description)),
             WebSocketRoute("/rpc/ws", RpcSocket(dispatcher, control.calls, auth, clients).serve),
             Route("/events", auth.guard(EventStream(control.calls, clients).sse)),
             Route("/healthz", healthz),

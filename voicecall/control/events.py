@@ -77,6 +77,8 @@ class Clients:
 class EventStream:
     """`GET /events`: every change as a server-sent event named `voicecall.event`.
 
+    With `?callId=`, ours or the carrier's, only what happens to that call, and every `gap`.
+
     Args:
         calls: where changes come from.
         clients: the limit shared with sockets.
@@ -90,18 +92,20 @@ class EventStream:
 
     async def sse(self, request: Request) -> Response:
         """Stream until the client goes away or the server stops."""
-        del request
-        lines = self._lines()
+        lines = self._lines(request.query_params.get("callId"))
         # The first line also takes the client's place, so that a refusal is still a plain 503.
         first = await anext(lines)
         return _EventResponse(first, lines)
 
-    async def _lines(self) -> AsyncGenerator[bytes, None]:
+    async def _lines(self, call_id: str | None) -> AsyncGenerator[bytes, None]:
         with self._clients.one():
             async with aclosing(self._calls.subscribe()) as changes:
                 yield b": connected\n\n"
                 async for change in _with_heartbeats(changes, self._heartbeat_s):
-                    yield b": alive\n\n" if change is None else _event(change)
+                    if change is None:
+                        yield b": alive\n\n"
+                    elif _concerns(change, call_id):
+                        yield _event(change)
 
 
 class _EventResponse(StreamingResponse):
@@ -286,6 +290,12 @@ async def _chain(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterat
     yield first
     async for line in rest:
         yield line
+
+
+def _concerns(change: Mapping[str, Any], call_id: str | None) -> bool:
+    # What is missing may have been about any call.
+    ids = {change.get("callId"), change.get("providerCallId")}
+    return not call_id or call_id in ids or ids == {None}
 
 
 def _event(change: Mapping[str, Any]) -> bytes:

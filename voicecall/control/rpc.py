@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
-from voicecall.control.errors import (
+from voicecall.control.describe import METHODS
+from voicecall.control.errors import RpcFault, fault_of
+from voicecall.errors import VoicecallError
+from voicecall.faults import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
-    RpcFault,
-    fault_of,
 )
-from voicecall.control.methods import METHODS, Method
-from voicecall.errors import VoicecallError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from voicecall.control.methods import Method
     from voicecall.control.services import Calls
 
 MAX_BATCH = 50

@@ -18,22 +18,23 @@ from tests.fuzz.composed import TOKEN, serving
 from tests.fuzz.target import Target
 from voicecall.call.events import CallAnswered
 from voicecall.call.record import Direction
-from voicecall.control.errors import (
-    _CODES,
+from voicecall.control.describe import METHODS
+from voicecall.control.events import EVENT_METHOD
+from voicecall.control.rpc import MAX_BATCH
+from voicecall.faults import (
+    FAULTS,
     INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
 )
-from voicecall.control.events import EVENT_METHOD
-from voicecall.control.methods import METHODS
-from voicecall.control.rpc import MAX_BATCH
 from voicecall.server import Server
 
 LINES_MAX = 12
 SETTINGS = {"transcriptTimeoutMs": 20, "maxConcurrentCalls": 4}
-ERROR_CODES = {*_CODES.values(), PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND} - {INTERNAL_ERROR}
+_NUMBERS = {fault.number for fault in FAULTS.values()}
+ERROR_CODES = {*_NUMBERS, PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND} - {INTERNAL_ERROR}
 CLOSES = {1000, 1003, 1009}
 
 
@@ -105,7 +106,7 @@ class Client:
 
     async def take_call(self) -> None:
         """Have a call that the methods can be about."""
-        await self._server.calls.apply(
+        await self._server.manager.apply(
             CallAnswered(
                 id="e-1",
                 dedupe_key="e-1",
@@ -116,7 +117,7 @@ class Client:
                 to_number="+15550002222",
             )
         )
-        self._names[b"@CALL@"] = self._server.calls.live()[0].call_id.encode()
+        self._names[b"@CALL@"] = self._server.manager.live()[0].call_id.encode()
 
     def _filled(self, line: bytes) -> bytes:
         for name, value in self._names.items():
@@ -250,6 +251,10 @@ def seeds() -> Sequence[bytes]:
         call("continue.start", callId="@CALL@", message="hi"),
         call("continue.result", operationId="@OP@"),
         call("dtmf", callId="@CALL@", digits="12#"),
+        call("history", last=2, since=0),
+        call("changes", since=-5, limit="10"),
+        call("latency", last=3),
+        b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}',
         call("end", callId="@CALL@"),
     ]
     return [*one, b"\n".join(one), b"[" + b",".join(one) + b"]"]
