@@ -13,6 +13,8 @@ import click
 
 from voicecall.cli import main
 from voicecall.config.json_schema import json_schema
+from voicecall.control.describe import document
+from voicecall.faults import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +33,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def write(folder: Path) -> None:
     """Write every generated part; what is the same already is left alone."""
     folder.mkdir(exist_ok=True)
-    parts = {"configuration.md": configuration(), "commands.md": commands()}
+    parts = {
+        "configuration.md": configuration(),
+        "commands.md": commands(),
+        "methods.md": methods(),
+        "errors.md": errors(),
+    }
     for name, text in parts.items():
         path = folder / name
         if not path.is_file() or path.read_text("utf-8") != text:
@@ -141,3 +148,39 @@ def commands() -> str:
 
 def _help(command: click.Command, ctx: click.Context) -> list[str]:
     return ["```text", command.get_help(ctx), "```", ""]
+
+
+# --- RPC methods -----------------------------------------------------------------------------
+
+
+def methods() -> str:
+    """Every RPC method: what it takes, an example, and what may go wrong."""
+    lines = []
+    for method in document()["methods"]:
+        lines += [f"### {method['name']}", "", method["summary"], ""]
+        if method["params"]:
+            lines += ["| parameter | | |", "|---|---|---|"]
+            lines += [_param(param) for param in method["params"]]
+            lines.append("")
+        for example in method["examples"]:
+            given = {param["name"]: param["value"] for param in example["params"]}
+            shown = {"params": given, "result": example["result"]["value"]}
+            lines += [f"{example['name']}:", "", "```json", _json(shown), "```", ""]
+        names = [error["$ref"].rpartition("/")[2] for error in method["errors"]]
+        lines += [f"Errors: {', '.join(f'`{name}`' for name in names)}", ""]
+    return "\n".join(lines)
+
+
+def errors() -> str:
+    """Every kind of error."""
+    rows = [f"| `{each.name}` | {each.number} | {each.meaning} |" for each in FAULTS.values()]
+    return "\n".join(["| `data.code` | `code` | |", "|---|---|---|", *rows, ""])
+
+
+def _param(param: Mapping[str, Any]) -> str:
+    needed = "required" if param["required"] else "optional"
+    return f"| `{param['name']}` | {needed} | {param['description']} |"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
