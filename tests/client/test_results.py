@@ -22,4 +22,5 @@ def test_a_record_has_exactly_the_fields_that_it_is_said_to_have() -> None:
 def test_every_state_and_every_reason_to_end_is_known() -> None:
     states = set(get_args(get_type_hints(results.Record)["state"]))
     assert states == {state.value for state in CallState}
-    assert set(get_args(results.EndReason)) == {state.value for state in CallState if state.terminal}
+    ends = {state.value for state in CallState if state.terminal}
+    assert set(get_args(results.EndReason)) == ends

@@ -135,6 +135,17 @@ def test_a_failure_is_told_by_the_answer_itself_where_it_can() -> None:
     asyncio.run(case())
 
 
+def test_a_plan_is_planned_until_its_last_request_has_come() -> None:
+    faults = Faults()
+    assert not faults.planned("speech")
+    faults.add("speech", Refuse(500), times=2)
+    assert [faults.planned("speech"), faults.planned("chat")] == [True, False]
+    faults.begin("speech")
+    assert faults.planned("speech")
+    faults.begin("speech")
+    assert not faults.planned("speech")
+
+
 def test_plans_can_be_forgotten() -> None:
     faults = Faults()
     faults.add("chat", Refuse(500), times=None)

@@ -102,6 +102,24 @@ class Rest:
         send = getattr(self._actions, command.action)
         await self._send(what, lambda: send(provider_call_id, **command.parameters), doubt=doubt)
 
+    async def application(self, connection_id: str) -> bytes:
+        """Ask about a Call Control application; the answer's body. Raises Refused, CarrierError."""
+        resource = self._package.client.call_control_applications.with_raw_response
+        return await self._send(
+            "look the Call Control application up", lambda: resource.retrieve(connection_id)
+        )
+
+    async def numbers(self, number: str) -> bytes:
+        """Ask which numbers of the account match; the answer's body. Raises Refused, CarrierError.
+
+        Args:
+            number: E.164.
+        """
+        resource = self._package.client.phone_numbers.with_raw_response
+        # With its plus nothing is found.
+        wanted = {"phone_number": number.removeprefix("+")}
+        return await self._send("look fromNumber up", lambda: resource.list(filter=wanted))
+
     async def close(self) -> None:
         """Free the connections."""
         await self._package.client.close()

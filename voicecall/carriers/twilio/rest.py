@@ -144,6 +144,36 @@ class Rest:
             raise _unreadable(what)
         return call.status, str(call.direction or "")
 
+    async def account(self) -> tuple[str, str]:
+        """The account's status and type, as Twilio words them. Raises CarrierError."""
+        what = "look the account up"
+        account = await self._patiently(what, lambda _: self._client.api.account.fetch_async())
+        return str(account.status), str(account.type)
+
+    async def voice_url(self, number: str) -> str | None:
+        """Where calls to a number of this account are reported; None if it has no such number.
+
+        Raises:
+            CarrierError: it was refused, or there was no answer.
+        """
+        found = await self._patiently(
+            "look fromNumber up",
+            lambda _: self._client.api.account.incoming_phone_numbers.list_async(
+                phone_number=number, limit=1
+            ),
+        )
+        return str(found[0].voice_url or "") if found else None
+
+    async def has_verified(self, number: str) -> bool:
+        """Whether a number that is not the account's is verified for it. Raises CarrierError."""
+        found = await self._patiently(
+            "look fromNumber up",
+            lambda _: self._client.api.account.outgoing_caller_ids.list_async(
+                phone_number=number, limit=1
+            ),
+        )
+        return bool(found)
+
     async def close(self) -> None:
         """Free the connections; what is asked for afterwards is refused."""
         self._closed = True

@@ -120,6 +120,15 @@ class Exchange(ABC, Generic[LineT]):
         """The carrier's section of a configuration that leads a server here, once started."""
 
     @abstractmethod
+    def own(self, number: str, webhook_url: str) -> None:
+        """Show a number as the customer's when somebody asks; calls need it not.
+
+        Args:
+            number: E.164.
+            webhook_url: where calls to it are shown to be reported.
+        """
+
+    @abstractmethod
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Answer a REST request."""
 

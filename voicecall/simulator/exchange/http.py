@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import parse_qs, unquote
 
@@ -278,7 +279,7 @@ class _Connection:
 
     async def _send(self, request: HttpRequest, response: HttpResponse) -> None:
         bare = response.status in _BODYLESS
-        headers = list(response.headers.items())
+        headers = list({"Date": formatdate(usegmt=True), **response.headers}.items())
         if not bare:
             headers.append(("Content-Type", response.content_type))
             headers.append(("Content-Length", str(len(response.body))))

@@ -88,6 +88,8 @@ class PlivoExchange(Exchange[PlivoLine]):
     Attributes:
         auth_id: as given.
         auth_token: as given.
+        numbers: that the account has, without a plus, each with the path of its application, empty
+            without one; those that it calls from are not looked up.
     """
 
     def __init__(  # noqa: PLR0913  (each is independent of the others)
@@ -109,6 +111,7 @@ class PlivoExchange(Exchange[PlivoLine]):
         super().__init__(party, sign=sign, habits=patience(""), clock=clock, faults=faults)
         self.auth_id = auth_id
         self.auth_token = auth_token
+        self.numbers: dict[str, str] = {}
         self._same_uuid = same_uuid
         self._requests_per_5_s = requests_per_5_s
         self._taken_ns: deque[int] = deque(maxlen=requests_per_5_s)
@@ -130,6 +133,12 @@ class PlivoExchange(Exchange[PlivoLine]):
             "authToken": self.auth_token,
             "apiBaseUrl": self.base_url,
         }
+
+    def own(self, number: str, webhook_url: str) -> None:
+        """Show a number as the customer's; what its application reports to is not shown."""
+        del webhook_url
+        path = f"/v1/Account/{self.auth_id}/Application/{_APPLICATION_ID}/"
+        self.numbers[number.removeprefix("+")] = path
 
     async def call_in(
         self, from_number: str, to_number: str, webhook_url: str, *, hangup_url: str | None = None
@@ -185,6 +194,10 @@ class PlivoExchange(Exchange[PlivoLine]):
         if not request.path.endswith("/") or request.segments[:3] != (*_PREFIX, self.auth_id):
             raise not_found()
         match request.method, *request.segments[3:]:
+            case ("GET",):
+                return answer(auth_id=self.auth_id, account_type="standard", cash_credits="20.0")
+            case "GET", "Number", number if number in self.numbers:
+                return answer(number=number, application=self.numbers[number], voice_enabled=True)
             case "POST", "Call":
                 return await self._dial(request)
             case "GET", "Call":

@@ -49,6 +49,7 @@ CONNECTION_ID: Final = "1000000000000000000"
 
 _VERSION = "v2"
 _USER_ID = "00000000-0000-4000-8000-000000000000"
+_PROFILE_ID = "2000000000000000000"
 _DIALS = "dial"
 _LOOKED_UP_FOR_NS = 600 * NS_PER_S
 # Events that another one soon follows, which may overtake them.
@@ -138,6 +139,11 @@ class TelnyxExchange(Exchange[TelnyxCall]):
         habits: how it goes about things.
         clock: the time.
         faults: what goes wrong; nothing when None.
+
+    Attributes:
+        numbers: that the account has, each with the id of the application it belongs to; those that
+            it calls from are not looked up.
+        application: what is shown of the application besides, or instead.
     """
 
     def __init__(
@@ -166,6 +172,8 @@ class TelnyxExchange(Exchange[TelnyxCall]):
             clock=clock,
             faults=faults,
         )
+        self.numbers: dict[str, str] = {}
+        self.application: dict[str, Any] = {}
         self._api_key = api_key
         self._connection_id = connection_id
         self._habits = habits
@@ -212,6 +220,11 @@ class TelnyxExchange(Exchange[TelnyxCall]):
         """What webhooks are verified with, in base64."""
         return self._signer.public_key
 
+    def own(self, number: str, webhook_url: str) -> None:
+        """Show a number as the customer's, and where the application reports all calls."""
+        self.numbers[number] = self._connection_id
+        self.application["webhook_event_url"] = webhook_url
+
     async def call_in(self, from_number: str, to_number: str, webhook_url: str) -> TelnyxCall:
         """Let somebody call the customer, and report it to `webhook_url`."""
         call = TelnyxCall(
@@ -249,6 +262,10 @@ class TelnyxExchange(Exchange[TelnyxCall]):
                 return await self.attempt("dial", lambda: self._dial(request))
             case "GET", (version, "calls", call_id) if version == _VERSION:
                 return await self.attempt("look-up", lambda: self._look_up(call_id))
+            case "GET", (version, "call_control_applications", name) if version == _VERSION:
+                return self._application(name)
+            case "GET", (version, "phone_numbers") if version == _VERSION:
+                return self._numbers(request)
             case method, (version, "calls", call_id, "actions", action) if version == _VERSION:
                 command = COMMANDS.get(action)
                 if command is None or command.method != method:
@@ -289,6 +306,29 @@ class TelnyxExchange(Exchange[TelnyxCall]):
         if call.over_ns is not None and self.clock.now_ns() - call.over_ns >= _LOOKED_UP_FOR_NS:
             raise refusals.no_such_resource()
         return _answer(call.resource())
+
+    def _application(self, name: str) -> HttpResponse:
+        if name != self._connection_id:
+            raise refusals.no_such_resource()
+        shown: dict[str, Any] = {
+            "id": self._connection_id,
+            "record_type": "call_control_application",
+            "application_name": "Simulated",
+            "active": True,
+            "webhook_event_url": self._webhook_url,
+            "outbound": {"outbound_voice_profile_id": _PROFILE_ID},
+        }
+        return _answer(shown | self.application)
+
+    def _numbers(self, request: HttpRequest) -> HttpResponse:
+        wanted = request.arguments().get("filter[phone_number]", [""])[-1]
+        shown = [
+            {"phone_number": number, "connection_id": connection_id, "status": "active"}
+            for number, connection_id in self.numbers.items()
+            if wanted in number.removeprefix("+")
+        ]
+        meta = {"page_number": 1, "page_size": 20, "total_pages": 1, "total_results": len(shown)}
+        return HttpResponse(body=orjson.dumps({"data": shown, "meta": meta}))
 
     async def _command(self, command: _Command, call_id: str, request: HttpRequest) -> HttpResponse:
         call = self._call(call_id)

@@ -109,6 +109,8 @@ class TwilioExchange(Exchange[TwilioLine]):
         account_sid: as given.
         auth_token: as given.
         pace: as given.
+        numbers: that the account has, each with the URL to which calls to it are reported; those
+            that it calls from are not looked up.
     """
 
     def __init__(  # noqa: PLR0913  (each is independent of the others)
@@ -127,6 +129,7 @@ class TwilioExchange(Exchange[TwilioLine]):
         self.account_sid = account_sid
         self.auth_token = auth_token
         self.pace = pace
+        self.numbers: dict[str, str] = {}
         self._requests_per_s = requests_per_s
         self._signs_streams = signs_streams
         self._taken_ns: deque[int] = deque(maxlen=requests_per_s)
@@ -139,6 +142,10 @@ class TwilioExchange(Exchange[TwilioLine]):
             "authToken": self.auth_token,
             "apiBaseUrl": self.base_url,
         }
+
+    def own(self, number: str, webhook_url: str) -> None:
+        """Show a number as the customer's."""
+        self.numbers[number] = webhook_url
 
     async def call_in(
         self, from_number: str, to_number: str, webhook_url: str, *, status_url: str | None = None
@@ -223,12 +230,16 @@ class TwilioExchange(Exchange[TwilioLine]):
         self._taken_ns.append(now_ns)
 
     async def _route(self, request: HttpRequest) -> HttpResponse:
-        calls = (twilio_line.API_VERSION, "Accounts", self.account_sid)
-        if request.segments[:3] != calls:
+        accounts = (twilio_line.API_VERSION, "Accounts")
+        if request.segments == (*accounts, f"{self.account_sid}.json"):
+            return HttpResponse(body=orjson.dumps(self._resource()))
+        if request.segments[:3] != (*accounts, self.account_sid):
             raise requests.not_found(request.path)
         match request.method, request.segments[3:]:
             case "POST", ("Calls.json",):
                 return await self.attempt("dial", lambda: self._dial(request))
+            case "GET", (("IncomingPhoneNumbers.json" | "OutgoingCallerIds.json") as name,):
+                return self._numbers(name, request)
             case "GET", ("Calls", name):
                 line = self._line(request, name)
                 return await self.attempt("look-up", lambda: _shown(line))
@@ -237,6 +248,24 @@ class TwilioExchange(Exchange[TwilioLine]):
                 change = requests.read_change(request.form())
                 return await self.attempt(_place(change), lambda: self._change(line, change))
         raise requests.not_found(request.path)
+
+    def _resource(self) -> dict[str, str]:
+        """The account, as the API shows it."""
+        return {
+            "sid": self.account_sid,
+            "friendly_name": "Simulated",
+            "status": "active",
+            "type": "Full",
+        }
+
+    def _numbers(self, name: str, request: HttpRequest) -> HttpResponse:
+        """Numbers that the account has, or may show though it has them not: there are none."""
+        wanted = request.arguments().get("PhoneNumber", [""])[-1]
+        has = name == "IncomingPhoneNumbers.json"
+        found = [self.numbers[wanted]] if has and wanted in self.numbers else []
+        shown = [{"phone_number": wanted, "voice_url": url} for url in found]
+        kind = "incoming_phone_numbers" if has else "outgoing_caller_ids"
+        return HttpResponse(body=orjson.dumps({kind: shown, "page": 0, "page_size": 1}))
 
     def _line(self, request: HttpRequest, name: str) -> TwilioLine:
         line = self.calls.get(name.removesuffix(".json"))

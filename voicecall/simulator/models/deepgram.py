@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from starlette.responses import JSONResponse
-from starlette.routing import WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocketState
 
 from voicecall.audio import Transcoder
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.datastructures import QueryParams
+    from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import BaseRoute
     from starlette.websockets import WebSocket
@@ -130,7 +131,12 @@ def routes(world: World, *, idle_s: float = IDLE_S) -> list[BaseRoute]:
         detector = await world.engines.detector()
         await _Session(websocket, world, wanted, mishaps, idle_s).run(detector)
 
-    return [WebSocketRoute("/v1/listen", serve)]
+    async def projects(request: Request) -> Response:
+        if request.headers.get("authorization", "").lower() != f"token {world.api_key}".lower():
+            return _refusal(401, "Invalid credentials.")
+        return JSONResponse({"projects": [{"project_id": "simulated", "name": "Simulated"}]})
+
+    return [WebSocketRoute("/v1/listen", serve), Route("/v1/projects", projects)]
 
 
 def _refusal(status: int, message: str, code: str | None = None) -> Response:

@@ -167,8 +167,17 @@ def routes(world: World) -> list[BaseRoute]:
         await websocket.accept()
         await _Session(websocket, world, wanted, mishaps).run()
 
+    async def voice(request: Request) -> Response:
+        voice_id = request.path_params["voice_id"]
+        try:
+            _check_access(world, request.headers, voice_id)
+        except _Refused as refused:
+            return refused.response()
+        return JSONResponse({"voice_id": voice_id, "name": "Simulated"})
+
     path = "/v1/text-to-speech/{voice_id}"
     return [
+        Route("/v1/voices/{voice_id}", voice),
         Route(f"{path}/stream", stream, methods=["POST"]),
         WebSocketRoute(f"{path}/multi-stream-input", contexts),
     ]

@@ -277,6 +277,10 @@ class Faults:
         else:
             self._plans.pop(service, None)
 
+    def planned(self, service: str) -> bool:
+        """Whether something was planned for a service that no request has come for yet."""
+        return bool(self._plans.get(service))
+
     def begin(self, service: str) -> Mishaps:
         """What goes wrong with a request of `service` that begins now."""
         plans = self._plans.get(service)
