@@ -2,11 +2,11 @@
 
     python -m benchmarks.conversation [--models local|instant] [--calls 20] [--silence-ms 500]
 
-Each caller asks three questions; all of them talk at the same time. Prints, in milliseconds, how
-long the answers took after the caller's last sound, how much of that was the wait for the end of
-the turn (`--silence-ms`), and what the server says of each step. With `--models instant`
-recognition, language model and voice are behind OpenAI's protocols and take no time, so that the
-rest is ours.
+Each caller asks three questions (`--questions`); all of them talk at the same time. Prints, in
+milliseconds, how long the answers took after the caller's last sound, how much of that was the wait
+for the end of the turn (`--silence-ms`), and what the server says of each step. With
+`--models instant` recognition, language model and voice are behind OpenAI's protocols and take no
+time, so that the rest is ours.
 
 The exit status is 1 when a conversation failed, or the caller's player ever ran dry.
 """
@@ -68,7 +68,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             await asyncio.sleep(number * STAGGER_S)
             call: Dialled = await carrier.place(GREETING)
             await carrier.report(call, "call.answered")
-            talked = await talk(call, engines, goodbye=options.models == "local")
+            talked = await talk(call, engines, options.questions, goodbye=options.models == "local")
             record = await carrier.record(call.call_id)
             return talked, record["metadata"].get("turns", [])
 
@@ -140,6 +140,9 @@ def main() -> int:
     )
     parser.add_argument("--models", choices=["local", "instant"], default="local")
     parser.add_argument("--calls", type=int, default=20, help="how many are held at once")
+    parser.add_argument(
+        "--questions", type=int, choices=range(1, 4), default=3, help="each caller asks so many"
+    )
     parser.add_argument("--silence-ms", type=int, default=500, help="what ends a caller's turn")
     parser.add_argument("--output", type=Path, help="write the result there as JSON")
     options = parser.parse_args()

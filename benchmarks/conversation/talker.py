@@ -16,17 +16,12 @@ if TYPE_CHECKING:
     from voicecall.simulator.engines import Engines
     from voicecall.simulator.stream import LineAudio
 
-SCRIPT = Script(
-    steps=(
-        Listen(quiet_ms=700),
-        Say(text="What are your opening hours?"),
-        Listen(quiet_ms=700),
-        Say(text="I would like to book an appointment."),
-        Listen(quiet_ms=700),
-        Say(text="Yes, please."),
-        Listen(quiet_ms=700),
-    )
+QUESTIONS = (
+    "What are your opening hours?",
+    "I would like to book an appointment.",
+    "Yes, please.",
 )
+LISTEN = Listen(quiet_ms=700)
 GOODBYE = Script(steps=(Say(text="That is all, thank you. Goodbye."), AwaitHangUp()))
 
 
@@ -65,12 +60,13 @@ class Talk:
     underruns: int
 
 
-async def talk(call: Dialled, engines: Engines, *, goodbye: bool) -> Talk:
-    """Hold one conversation of three questions.
+async def talk(call: Dialled, engines: Engines, questions: int, *, goodbye: bool) -> Talk:
+    """Hold one conversation.
 
     Args:
         call: answered already.
         engines: the caller's voice.
+        questions: how many are asked, at most three.
         goodbye: say so, and wait for the bot to hang up; otherwise hang up.
 
     Raises:
@@ -80,7 +76,8 @@ async def talk(call: Dialled, engines: Engines, *, goodbye: bool) -> Talk:
     answers = Answers()
     async with Phone(call.url, call_sid=call.provider_call_id, engines=engines) as phone:
         phone.on_line = answers.feed
-        await run_script(phone, SCRIPT)
+        asked = (step for text in QUESTIONS[:questions] for step in (Say(text=text), LISTEN))
+        await run_script(phone, Script(steps=(LISTEN, *asked)))
         heard = Answers(list(answers.after_ms))
         if goodbye:
             await run_script(phone, GOODBYE)

@@ -52,6 +52,14 @@ class DeafTiming(Timing):
         return None
 
 
+TURNS = [
+    {"finalMs": 500.0, "firstTokenMs": 3.0, "firstAudioMs": 60.04, "firstFrameMs": 1.0},
+    {"finalMs": 520.0, "firstTokenMs": 5.0, "firstAudioMs": 80.0, "firstFrameMs": 1.0},
+    # The caller's keys are no speech that could be over.
+    {"firstTokenMs": 4.0, "firstAudioMs": 40.0, "firstFrameMs": 1.0},
+]
+
+
 def record(user: list[str]) -> CallRecord:
     entries = [TranscriptEntry(0, Speaker.BOT, text) for text in BOT]
     entries += [TranscriptEntry(0, Speaker.USER, text) for text in user]
@@ -68,6 +76,7 @@ def record(user: list[str]) -> CallRecord:
         ended_at=31_000,
         end_reason=CallState.HANGUP_BOT,
         transcript=entries,
+        metadata={"turns": TURNS},
     )
 
 
@@ -110,6 +119,12 @@ def test_a_call_in_which_all_was_heard_as_it_was_said_is_good() -> None:
         "durationMs": 30_000,
         "turns": 3,
         "answerAfterMs": {"median": 600, "worst": 601},
+        "stepsMs": {
+            "finalMs": 500.0,
+            "firstTokenMs": 4.0,
+            "firstAudioMs": 60.0,
+            "firstFrameMs": 1.0,
+        },
         "bargeIns": 1,
         "bargeInToSilenceMs": 400,
         "framesSent": 500,
@@ -176,6 +191,13 @@ def test_the_table_shows_turns_figures_and_files(capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     for text in ("Stop, please.", "601 ms worst", "500 sent, 0 late", "call.wav", "call.json"):
         assert text in shown
+    rows = [" ".join(line.split()) for line in shown.splitlines()]
+    assert rows[rows.index("answer after 600 ms median, 601 ms worst") + 1 :][:4] == [
+        "understood 500 ms median",
+        "first words 4 ms median",
+        "first audio made 60 ms median",
+        "first audio sent 1 ms median",
+    ]
     assert "What was heard is what was said." in shown
 
 

@@ -49,4 +49,8 @@ def test_ranges_and_choices_are_part_of_it() -> None:
     schema = json_schema()
     port = properties_at(schema, "serve")["port"]
     assert (port["minimum"], port["maximum"], port["default"]) == (0, 65535, 3334)
+    assert properties_at(schema, "realtime")["idleTimeoutMs"]["anyOf"] == [
+        {"enum": [0]},
+        {"type": "integer", "minimum": 5000, "maximum": 30_000},
+    ]
     assert properties_at(schema, "")["provider"]["enum"] == ["twilio", "telnyx", "plivo", "mock"]

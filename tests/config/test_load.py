@@ -245,6 +245,12 @@ def test_a_file_name_that_no_file_can_have_is_a_problem_like_any_other(
             "tunnel.allowNgrokFreeTierLoopbackBypass: ",
         ),
         ("{stt: {provider: 'deepgram'}}", "stt.deepgram.apiKey: "),
+        ("{responseModel: 'a/b', tools: {timeoutMs: 30000}}", "tools.timeoutMs: "),
+        ("{responseModel: 'a/b', responseTimeoutMs: 9000}", "tools.timeoutMs: "),
+        (
+            "{responseModel: 'a/b', numbers: {'+15550001234': {responseTimeoutMs: 9000}}}",
+            "numbers.+15550001234.tools.timeoutMs: ",
+        ),
     ],
 )
 def test_what_is_seldom_meant_is_warned_of(loading: Loading, text: str, warned: str) -> None:
@@ -252,8 +258,22 @@ def test_what_is_seldom_meant_is_warned_of(loading: Loading, text: str, warned: 
     assert warning.startswith(warned)
 
 
-def test_usual_settings_give_no_warning(loading: Loading) -> None:
-    assert loading("{staleCallReaperSeconds: 360, tunnel: {provider: 'ngrok'}}").warnings == ()
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{staleCallReaperSeconds: 360, tunnel: {provider: 'ngrok'}}",
+        "{responseModel: 'a/b', tools: {timeoutMs: 29999}}",
+        "{responseModel: 'scripted/builtin', responseTimeoutMs: 9000}",
+        "{responseModel: 'a/b', responseTimeoutMs: 9000, realtime: {enabled: true}}",
+    ],
+)
+def test_usual_settings_give_no_warning(loading: Loading, text: str) -> None:
+    assert loading(text).warnings == ()
+
+
+def test_an_idle_timeout_that_is_too_short_is_refused_with_its_bounds(loading: Loading) -> None:
+    (problem,) = loading.problems("{realtime: {idleTimeoutMs: 2000}}")
+    assert problem == "realtime.idleTimeoutMs: must be 0 for never, or at least 5000"
 
 
 @pytest.mark.parametrize("broken", ["3", "'x'", "[1]", "true", "null", "{a: 1}"])

@@ -75,7 +75,7 @@ class Call:
     path: FakePath = field(default_factory=FakePath)
     calls: FakeCalls = field(default_factory=FakeCalls)
     stt: FakeStt = field(default_factory=FakeStt)
-    tts: Sequence[FakeTts] = field(default_factory=lambda: [FakeTts()])
+    tts: Sequence[FakeTts | CachedTextToSpeech] = field(default_factory=lambda: [FakeTts()])
     responder: FakeResponder = field(default_factory=FakeResponder)
     settings: SessionSettings = field(
         default_factory=lambda: SessionSettings(notify_hangup_delay_ms=0, barge_in=BARGE_IN)
@@ -417,8 +417,9 @@ def silent(call: Call, ms: int) -> None:
 
 def test_after_a_cough_the_bot_goes_on_and_nothing_was_said() -> None:
     async def case() -> None:
-        responder = FakeResponder([LONG])
-        call = Call(responder=responder, path=FakePath(instant=False), settings=TWO_STEPS)
+        tts, responder = FakeTts(), FakeResponder([LONG])
+        path = FakePath(instant=False)
+        call = Call(path=path, tts=[tts], responder=responder, settings=TWO_STEPS)
         await held(call)
         assert call.cleared
         assert len(call.path.utterances) == 1
@@ -430,7 +431,7 @@ def test_after_a_cough_the_bot_goes_on_and_nothing_was_said() -> None:
         (spoken,) = await call.spoken(1)
         assert (spoken.heard, spoken.interrupted) == (LONG, False)
         assert len(call.calls.of(CallSpeaking)) == 1
-        assert call.tts[0].texts == [LONG]
+        assert tts.texts == [LONG]
         assert call.history.turns[-1] == Turn(Speaker.BOT, LONG)
         assert len(responder.requests) == 1
         await call.close()
@@ -556,6 +557,24 @@ def test_the_echo_of_the_bots_own_voice_neither_holds_it_nor_is_a_turn() -> None
         (spoken,) = await call.spoken(1)
         assert not spoken.interrupted
         assert len(call.calls.of(CallSpeech)) == 1
+        await call.close()
+
+    run(case())
+
+
+def test_a_reply_that_finds_no_voice_is_apologised_for_by_the_first_that_works_again() -> None:
+    async def case() -> None:
+        tts = FakeTts(SpeechError("down"), pieces_before=2)
+        call = Call(tts=[tts], responder=FakeResponder(["One two three four."], ["Five."]))
+        await call.open()
+        call.say("Count.")
+        await until(lambda: call.calls.of(CallErrored))
+        tts.failure = None
+        first, second = await call.spoken(2)
+        assert second.heard == call.session._settings.apology
+        assert "four" not in first.heard
+        call.say("And then?")
+        assert (await call.spoken(3))[-1].heard == "Five."
         await call.close()
 
     run(case())

@@ -210,6 +210,19 @@ def test_when_all_engines_fail_what_was_made_is_played_and_no_more_counts_as_sai
     run(case())
 
 
+def test_when_all_engines_have_failed_the_next_text_finds_them_all_again() -> None:
+    async def case() -> None:
+        first, second = FakeTts(SpeechError("down")), FakeTts(SpeechError("down"))
+        voice = Voice([first, second], Identity)
+        with pytest.raises(SpeechError):
+            _ = [piece async for piece in voice.synthesize("One.", PCM16_8K)]
+        first.failure = None
+        assert [piece async for piece in voice.synthesize("Two.", PCM16_8K)]
+        assert (first.texts, second.texts) == (["One.", "Two."], ["One."])
+
+    run(case())
+
+
 # --- before it is to be said -------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from voicecall.call.record import Speaker
+from voicecall.control.latency import latencies
 from voicecall.simulator.script import Interrupt, Press
 from voicecall.simulator.verify import TranscriptCheck, check_transcript
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from voicecall.simulator.phone import Said
     from voicecall.simulator.stream import PhoneStats
 
+# The steps of an answer, each from the one before.
+STEPS = {
+    "finalMs": "  understood",
+    "firstTokenMs": "  first words",
+    "firstAudioMs": "  first audio made",
+    "firstFrameMs": "  first audio sent",
+}
 MAX_WORD_ERROR_RATE = 0.10
 MIN_TURNS = 3
 
@@ -175,6 +183,7 @@ def _summary(
             "median": round(median(answers)) if answers else None,
             "worst": round(max(answers)) if answers else None,
         },
+        "stepsMs": _steps(record),
         "bargeIns": len(silences),
         "bargeInToSilenceMs": round(max(silences)) if silences else None,
         "framesSent": stats.frames_received,
@@ -183,6 +192,12 @@ def _summary(
         "protocolErrors": stats.protocol_errors,
         "wordErrorRate": {side: round(check.error_rate, 4) for side, check in checks.items()},
     }
+
+
+def _steps(record: CallRecord) -> dict[str, float]:
+    """What the server says of each step of its answers, as medians; none that it cannot tell."""
+    steps = latencies([record])["steps"]
+    return {name: round(steps[name]["p50"], 1) for name in STEPS if steps[name]["count"]}
 
 
 def _problems(summary: Mapping[str, Any], talker: Talker) -> list[str]:
@@ -244,6 +259,7 @@ def _figures(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             "answer after",
             f"{_milliseconds(answer['median'])} median, {_milliseconds(answer['worst'])} worst",
         ),
+        *((STEPS[step], f"{_milliseconds(ms)} median") for step, ms in summary["stepsMs"].items()),
         ("barge-in to silence", _milliseconds(summary["bargeInToSilenceMs"])),
         ("frames", f"{summary['framesSent']} sent, {summary['framesLate']} late"),
         ("underruns", str(summary["underruns"])),

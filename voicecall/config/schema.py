@@ -36,6 +36,9 @@ _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _SIP = re.compile(r"sips?:[^\s@]+@[^\s@]+")
 _HOST = re.compile(r"[A-Za-z0-9.-]+|\[?[0-9A-Fa-f:.]+\]?")
 _RESPONDER = re.compile(r"[A-Za-z0-9_-]+/\S.*")
+# A model that asks sooner talks into pauses for thought.
+_MIN_IDLE_MS = 5_000
+_MAX_IDLE_MS = 30_000
 
 
 # --- kinds of values -------------------------------------------------------------------------
@@ -102,6 +105,12 @@ def _responder(value: str) -> str:
     return value
 
 
+def _idle_timeout(value: int) -> int:
+    if 0 < value < _MIN_IDLE_MS:
+        raise ValueError(f"must be 0 for never, or at least {_MIN_IDLE_MS}")
+    return value
+
+
 def _store(value: str) -> str:
     refusal = f"must be a file, {IN_MEMORY}, or a redis://, rediss:// or valkey:// URL"
     if "://" in value and _parts(value, refusal).scheme not in DATABASE_SCHEMES:
@@ -140,6 +149,19 @@ Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
 PositiveMs: TypeAlias = Annotated[int, Field(ge=1, le=86_400_000)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+IdleMs: TypeAlias = Annotated[
+    int,
+    Field(ge=0, le=_MAX_IDLE_MS),
+    AfterValidator(_idle_timeout),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": [0]},
+                {"type": "integer", "minimum": _MIN_IDLE_MS, "maximum": _MAX_IDLE_MS},
+            ]
+        }
+    ),
+]
 
 
 def _camel(name: str) -> str:
@@ -483,7 +505,7 @@ class Realtime(Section):
     speed: Annotated[float, Field(ge=0.25, le=1.5)] = 1.0
     transcription_model: Text = "gpt-transcribe"
     turn_detection: Literal["server", "semantic"] = "server"
-    idle_timeout_ms: Annotated[int, Field(ge=0, le=30_000)] = 0
+    idle_timeout_ms: IdleMs = 0
     instructions: str | None = None
     # Free-form, so it may hold authorisations for remote tools: kept out of every output.
     tools: Annotated[tuple[dict[str, Any], ...], Field(repr=False)] = ()

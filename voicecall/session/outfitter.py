@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -10,6 +11,7 @@ from voicecall.audio import Transcoder
 from voicecall.call.record import Direction
 from voicecall.config.schema import NumberSettings
 from voicecall.dialog.turns import BargeIn
+from voicecall.errors import DependencyMissing
 from voicecall.llm.replies import Manner
 from voicecall.llm.responders import responder, toolbox
 from voicecall.session.equipment import Equipment, SessionSettings
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from voicecall.llm.toolbox import Toolbox
     from voicecall.llm.tools import Tool
     from voicecall.ports import Responder, SpeechToSpeech, SpeechToText, TextToSpeech
+
+_log = logging.getLogger("voicecall.session")
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -90,13 +94,18 @@ class Outfitter:
         config: complete configuration.
         clock: the time.
         own: engines used instead of the configured ones, for all numbers.
+        held: a program holds all conversations itself: nobody replies, and it may do without the
+            configured voices.
 
     Raises:
         ConfigError: an engine cannot do what is asked.
     """
 
-    def __init__(self, config: Config, clock: Clock, own: OwnEngines | None = None) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, own: OwnEngines | None = None, *, held: bool = False
+    ) -> None:
         self._config = config
+        self._held = held
         self._clock = clock
         self._own = own = own or OwnEngines()
         self._voices: Shared[Tts, Sequence[TextToSpeech]] = Shared(voices)
@@ -121,13 +130,19 @@ class Outfitter:
         """Load the models now: a missing package is told at start, and no call waits for it.
 
         Raises:
-            DependencyMissing: a package is not installed.
+            DependencyMissing: a package is not installed, and no program holds the calls.
             SpeechError: a model cannot be loaded, or a server of tools cannot be reached.
         """
         for part in self._parts():
             prepare = getattr(part, "prepare", None)
-            if prepare is not None:
+            if prepare is None:
+                continue
+            try:
                 await prepare()
+            except DependencyMissing as error:
+                if not self._held:
+                    raise
+                _log.info("a voice is not installed", exc_info=error)
 
     async def close(self) -> None:
         """Free all engines, whatever one of them may say to that."""
@@ -157,7 +172,7 @@ class Outfitter:
         settings = self._settings(number, instructions)
         if not config.streaming.enabled:
             # The carrier speaks and listens, and no engine of ours has to be installed.
-            return Equipment((), responder=self._responder(name, tools), settings=settings)
+            return Equipment((), responder=self._replies(name, tools), settings=settings)
         if realtime.enabled:
             settings = self._settings(number, realtime.instructions or instructions)
             return Equipment(
@@ -173,7 +188,7 @@ class Outfitter:
         return Equipment(
             tts=self._voice(tts),
             stt=self._own.stt or self._ears.of(stt),
-            responder=self._responder(name, tools),
+            responder=self._replies(name, tools),
             settings=settings,
         )
 
@@ -199,6 +214,9 @@ class Outfitter:
 
     def _voice(self, settings: Tts) -> Sequence[TextToSpeech]:
         return (self._own.tts,) if self._own.tts else self._voices.of(settings)
+
+    def _replies(self, name: str, tools: Tools) -> Responder | None:
+        return None if self._held else self._responder(name, tools)
 
     def _responder(self, name: str, tools: Tools) -> Responder:
         return self._own.responder or self._responders.of((name, tools))

@@ -147,9 +147,8 @@ class Session(Talk):
 
     def clear(self) -> None:
         """Fall silent at once: what is said or played is cut, what waits is skipped."""
-        if self._floor is not None and not self._closed:
-            self._interrupt()
-            self._raw.clear()
+        super().clear()
+        self._raw.clear()
 
     # --- the audio path -----------------------------------------------------------------------
 

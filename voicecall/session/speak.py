@@ -60,7 +60,7 @@ class MakeConversion(Protocol):
 class Voice:
     """One call's voice: engines in the order they are tried, and their audio in the path's format.
 
-    An engine that fails is not tried again in this call.
+    An engine that fails is not tried again in this call, unless all of them have failed.
 
     Args:
         engines: at least one, the preferred first.
@@ -68,6 +68,7 @@ class Voice:
     """
 
     def __init__(self, engines: Sequence[TextToSpeech], convert: MakeConversion) -> None:
+        self._preferred = tuple(engines)
         self._engines = list(engines)
         self._convert = convert
 
@@ -91,6 +92,8 @@ class Voice:
                 self._engines.pop(0)
             else:
                 return
+        # What is said next may find them in a better state; a call without a voice is over.
+        self._engines = list(self._preferred)
         raise SpeechError("no speech synthesis works", retryable=True)
 
     async def _speak(
@@ -128,7 +131,7 @@ async def rehearse(engines: Sequence[TextToSpeech], text: str) -> None:
         engines: voices in the order they are tried.
         text: as it will be said.
     """
-    engine = next(iter(engines), None)
+    engine: object = next(iter(engines), None)
     if not isinstance(engine, Rehearsing):
         return
     splitter = SentenceSplitter()

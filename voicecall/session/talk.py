@@ -12,7 +12,7 @@ from voicecall.call.events import CallActive, CallErrored, CallSpeaking, CallSpo
 from voicecall.call.record import CallState, Direction, Speaker
 from voicecall.clock import NS_PER_MS
 from voicecall.dialog.turns import Hold, Interrupt, Resume, Turns, UserTurn
-from voicecall.errors import NotConnected, RemoteError, VoicecallError
+from voicecall.errors import NotConnected, RemoteError, SpeechError, VoicecallError
 from voicecall.ports import HangUp, PressKeys, ReplyRequest, Transfer
 from voicecall.session import wreckage
 from voicecall.session.floor import SKIPPED, settle
@@ -132,6 +132,11 @@ class Talk:
             self._listens = True
             await self._begin_to_listen()
 
+    def clear(self) -> None:
+        """Fall silent at once: what is said is cut, what waits is skipped."""
+        if self._floor is not None and not self._closed:
+            self._interrupt()
+
     async def hang_up(self, reason: CallState) -> None:
         """Hang up once what was said last is recorded, or after two seconds."""
         if not self._closed:
@@ -189,7 +194,7 @@ class Talk:
         try:
             async with floor:
                 await self._say_opening(floor)
-        except RemoteError as error:
+        except VoicecallError as error:
             _log.exception("the message could not be said", extra={"call_id": self.call_id})
             self._report(CallErrored, message=str(error), retryable=True)
             reason = CallState.ERROR
@@ -199,10 +204,14 @@ class Talk:
 
     async def _converse(self, floor: Floor) -> None:
         hold = self._hold_by_program
-        async with floor:
-            if hold is None:
-                await self._begin_to_listen()
-            await self._say_opening(floor)
+        try:
+            async with floor:
+                if hold is None:
+                    await self._begin_to_listen()
+                await self._say_opening(floor)
+        except VoicecallError as error:
+            # The conversation goes on: they may say something, and a program may have other means.
+            self._failed("what is said first could not be said", error)
         if hold is not None:
             hold(self.call_id)
 
@@ -325,8 +334,15 @@ class Talk:
         if number != self._reply_number:
             return False
         self._answer = floor.new_speech(timing)
-        playback = await floor.perform(self._answer, reply.texts())
-        self._answer = None
+        try:
+            playback = await floor.perform(self._answer, reply.texts())
+        except SpeechError as error:
+            self._failed("a reply could not be said", error)
+            if number == self._reply_number:
+                await floor.say(self._settings.apology)
+            return False
+        finally:
+            self._answer = None
         if playback.interrupted or number != self._reply_number:
             return False
         if reply.failed:

@@ -1,11 +1,12 @@
 """A simulated phone that calls a media server as a carrier does.
 
 It is an independent peer: it speaks the carrier's protocol with code of its own, so that it can
-tell whether the server does. `Phone` talks and listens, `run_script` tells it what to do, and the
-checks say how it went. Nothing leaves the machine unless the phone is given another machine's URL.
+tell whether the server does. `Phone` talks and listens, `run_script` tells it what to do, `call_in`
+lets it call, and the checks say how it went. Nothing leaves the machine unless the phone is given another machine's URL.
 """
 
 from voicecall.simulator.callee import Callee, Pickup
+from voicecall.simulator.caller import call_in
 from voicecall.simulator.engines import Engines, Heard, local_engines
 from voicecall.simulator.flaws import AudioCheck, check_audio, find_clicks, find_gaps
 from voicecall.simulator.phone import EchoPhone, Phone, Said
@@ -38,6 +39,7 @@ __all__ = [
     "TranscriptCheck",
     "UtteranceCheck",
     "Violation",
+    "call_in",
     "check_audio",
     "check_transcript",
     "demo_script",

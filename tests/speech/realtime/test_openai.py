@@ -156,14 +156,14 @@ def test_the_session_can_be_configured_otherwise() -> None:
         "cedar",
         "a-transcriber",
         language="de",
-        idle_timeout_ms=1000,
+        idle_timeout_ms=6000,
         noise_reduction=None,
         tools=(remote,),
     )
     asked = Server(settings).connects()
     assert asked["audio"]["input"]["transcription"]["language"] == "de"
     assert "noise_reduction" not in asked["audio"]["input"]
-    assert asked["audio"]["input"]["turn_detection"]["idle_timeout_ms"] == 5000
+    assert asked["audio"]["input"]["turn_detection"]["idle_timeout_ms"] == 6000
     assert asked["tools"][1] == remote
     semantic = RealtimeSettings("m", "v", "t", turn_detection="semantic", idle_timeout_ms=9000)
     assert Server(semantic).connects()["audio"]["input"]["turn_detection"] == {

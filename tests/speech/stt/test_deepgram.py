@@ -333,8 +333,8 @@ def test_the_socket_is_opened_with_everything_in_its_address() -> None:
 )
 def test_the_address_is_made_of_any_base_url(base_url: str | None, begins: str) -> None:
     engine = DeepgramSpeechToText(KEY, DeepgramSettings("nova-3"), clock=CLOCK, base_url=base_url)
-    assert engine._url.startswith(begins)
-    assert "utterance_end_ms=1000" in engine._url
+    assert engine._address.url.startswith(begins)
+    assert "utterance_end_ms=1000" in engine._address.url
 
 
 def test_a_connection_is_kept_alive_while_the_phone_rings() -> None:

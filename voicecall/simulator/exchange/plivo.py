@@ -49,6 +49,7 @@ _PACE = 0.02
 _WINDOW_NS = 5 * NS_PER_S
 _PREFIX = ("v1", "Account")
 _MAX_LISTED = 20
+_APPLICATION_ID = "20000000000000000"
 _DONE = HttpResponse(int(HTTPStatus.NO_CONTENT))
 _REASONS: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "could not verify your access level for that URL",

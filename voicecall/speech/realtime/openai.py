@@ -57,8 +57,6 @@ _SERVICE = "OpenAI Realtime"
 _FORMATS: Final[dict[AudioFormat, str]] = {ULAW_8K: "audio/pcmu", ALAW_8K: "audio/pcma"}
 _PREFIX_PADDING_MS = 300
 _MAX_WISHES = 32
-# The server's own bounds are not documented; shorter would talk into pauses for thought.
-_MIN_IDLE_MS = 5_000
 # What the model reads aloud comes as a fresh context, where nothing else can be answered.
 _VERBATIM = (
     "Read the user's text aloud exactly, word for word, in the language it is written in. "
@@ -86,7 +84,7 @@ class RealtimeSettings:
         turn_detection: by silence (`server`), or by what is said (`semantic`).
         silence_ms: how long the caller is silent when a turn is over, with `server`.
         idle_timeout_ms: after so much silence the model asks whether anybody is there, with
-            `server`; 0 for never, at least 5000 otherwise.
+            `server`; 0 for never. The server's own bounds are not documented.
         noise_reduction: where the caller's microphone is; None for as it comes.
         tools: of other kinds than functions, such as remote MCP servers, as the vendor wants them.
     """
@@ -505,7 +503,7 @@ class RealtimeDialogue:
             **answering,
         }
         if settings.idle_timeout_ms:
-            detection["idle_timeout_ms"] = max(_MIN_IDLE_MS, settings.idle_timeout_ms)
+            detection["idle_timeout_ms"] = settings.idle_timeout_ms
         return detection
 
     def _replay(self) -> None:

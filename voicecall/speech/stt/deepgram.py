@@ -8,15 +8,13 @@ Source: Deepgram `/v1/listen`, as in the types of deepgram-sdk 7.17.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import ssl
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from voicecall.clock import NS_PER_MS
-from voicecall.errors import DependencyMissing
 from voicecall.ports import (
     ULAW_8K,
     FinalTranscript,
@@ -29,11 +27,10 @@ from voicecall.speech.stt.channel import SocketChannel
 from voicecall.speech.stt.remote import RemoteSttStream
 from voicecall.speech.stt.sending import Positions
 from voicecall.speech.vad import Endpointing
+from voicecall.speech.websocket import SCHEMES, ServiceAddress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from websockets.asyncio.client import ClientConnection
 
     from voicecall.clock import Clock
     from voicecall.ports import AudioFormat, SttEvent, SttStream
@@ -45,10 +42,6 @@ _log = logging.getLogger("voicecall.speech")
 
 _SERVICE = "Deepgram"
 _ORIGIN = "wss://api.deepgram.com"
-_SCHEMES = {"http": "ws", "https": "wss"}
-_OPEN_TIMEOUT_S = 5.0
-_CLOSE_TIMEOUT_S = 1.0
-_PING_S = 10.0
 _MAX_MESSAGE_OCTETS = 1024 * 1024
 # The server's own bound.
 _LEAST_UTTERANCE_END_MS = 1_000
@@ -95,12 +88,15 @@ class DeepgramSpeechToText:
         limits: Limits | None = None,
     ) -> None:
         self._rules = rules or Endpointing()
-        self._url = _listen_url(base_url or _ORIGIN, settings, self._rules)
-        self._headers = {"Authorization": f"Token {api_key}"}
+        self._address = ServiceAddress(
+            _listen_url(base_url or _ORIGIN, settings, self._rules),
+            {"Authorization": f"Token {api_key}"},
+            partial(explained, service=_SERVICE),
+            extra="deepgram",
+            max_message_octets=_MAX_MESSAGE_OCTETS,
+        )
         self._clock = clock
         self._limits = limits
-        self._loading = asyncio.Lock()
-        self._options: dict[str, Any] | None = None
 
     @property
     def input(self) -> AudioFormat:
@@ -113,9 +109,7 @@ class DeepgramSpeechToText:
         Raises:
             DependencyMissing: it is not installed.
         """
-        async with self._loading:
-            if self._options is None:
-                self._options = await asyncio.to_thread(_options, self._url)
+        await self._address.prepare()
 
     async def open(self) -> SttStream:
         """Begin a call; the socket is opened meanwhile. Raises as `prepare` does."""
@@ -128,17 +122,7 @@ class DeepgramSpeechToText:
         """Nothing is held."""
 
     async def _connect(self) -> Channel:
-        # Loaded by `prepare`.
-        from websockets.asyncio.client import connect  # noqa: PLC0415
-        from websockets.exceptions import WebSocketException  # noqa: PLC0415
-
-        try:
-            connection = await connect(
-                self._url, additional_headers=self._headers, **(self._options or {})
-            )
-        except (OSError, TimeoutError, WebSocketException) as error:
-            raise explained(error, _SERVICE) from error
-        socket = DeepgramSocket(connection, (OSError, TimeoutError, WebSocketException))
+        socket = await self._address.open()
         return SocketChannel[str | bytes](socket, DeepgramDialect(self._rules), self._clock)
 
 
@@ -159,68 +143,10 @@ def _listen_url(origin: str, settings: DeepgramSettings, rules: Endpointing) -> 
     if settings.language is not None:
         query.append(("language", settings.language))
     path = parts.path.rstrip("/").removesuffix("/v1")
-    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    scheme = SCHEMES.get(parts.scheme, parts.scheme)
     return parts._replace(
         scheme=scheme, path=f"{path}/v1/listen", query=urlencode(query), fragment=""
     ).geturl()
-
-
-def _options(url: str) -> dict[str, Any]:
-    """How sockets are opened; loads the package, which takes a while."""
-    try:
-        # An optional package.
-        import websockets.asyncio.client  # noqa: F401, PLC0415
-    except ImportError as error:
-        raise DependencyMissing(
-            "websockets is not installed: pip install 'voicecall[deepgram]'"
-        ) from error
-    options: dict[str, Any] = {
-        "open_timeout": _OPEN_TIMEOUT_S,
-        "close_timeout": _CLOSE_TIMEOUT_S,
-        "ping_interval": _PING_S,
-        "ping_timeout": _PING_S,
-        "max_size": _MAX_MESSAGE_OCTETS,
-        "compression": None,
-    }
-    if url.startswith("wss:"):
-        # Else made anew for each socket, on the loop, which takes tens of milliseconds.
-        options["ssl"] = ssl.create_default_context()
-    return options
-
-
-class DeepgramSocket:
-    """One open socket; implements `channel.Socket`.
-
-    Args:
-        connection: the package's.
-        failures: what it may raise.
-    """
-
-    def __init__(self, connection: ClientConnection, failures: tuple[type[Exception], ...]) -> None:
-        self._connection = connection
-        self._failures = failures
-
-    async def send(self, message: str | bytes, /) -> None:
-        """Send one message: text for control, octets for audio."""
-        try:
-            await self._connection.send(message)
-        except self._failures as error:
-            raise explained(error, _SERVICE) from error
-
-    async def receive(self) -> bytes:
-        """The next message."""
-        try:
-            return await self._connection.recv(decode=False)
-        except self._failures as error:
-            raise explained(error, _SERVICE) from error
-
-    async def close(self) -> None:
-        """Close it."""
-        try:
-            async with asyncio.timeout(2 * _CLOSE_TIMEOUT_S):
-                await self._connection.close()
-        except self._failures:
-            _log.debug("a socket to a recogniser did not close in order")
 
 
 class DeepgramDialect:

@@ -12,10 +12,8 @@ types of elevenlabs 2.78.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
-import ssl
 from collections import deque
 from contextlib import aclosing
 from dataclasses import replace
@@ -24,7 +22,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from voicecall.errors import DependencyMissing, SpeechError
+from voicecall.errors import SpeechError
 from voicecall.ports import ULAW_8K
 from voicecall.speech.tts.elevenlabs import (
     OUTPUT_FORMAT,
@@ -34,11 +32,10 @@ from voicecall.speech.tts.elevenlabs import (
     refused,
 )
 from voicecall.speech.tts.pool import End, Limits, Piece, SentencePool
+from voicecall.speech.websocket import SCHEMES, ServiceAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
-
-    from websockets.asyncio.client import ClientConnection
 
     from voicecall.ports import AudioFormat
     from voicecall.speech.realtime.link import Socket
@@ -50,10 +47,6 @@ _log = logging.getLogger("voicecall.speech")
 # The server's own bounds; one more context than that closes the socket.
 MAX_CONTEXTS: Final = 5
 _INACTIVITY_TIMEOUT_S = 180
-_SCHEMES = {"http": "ws", "https": "wss"}
-_OPEN_TIMEOUT_S = 5.0
-_CLOSE_TIMEOUT_S = 1.0
-_PING_S = 10.0
 _MAX_MESSAGE_OCTETS = 16 * 1024 * 1024
 # Errors that another socket does not get rid of.
 _FINAL_NAMES = frozenset(
@@ -95,16 +88,19 @@ class ElevenLabsSocketTextToSpeech:
         }
         if settings.language is not None:
             query["language_code"] = settings.language
-        url = account.url(settings.voice_id, "multi-stream-input", schemes=_SCHEMES)
-        self._url = f"{url}?{urlencode(query)}"
-        self._headers = {"xi-api-key": account.api_key}
+        url = account.url(settings.voice_id, "multi-stream-input", schemes=SCHEMES)
+        self._address = ServiceAddress(
+            f"{url}?{urlencode(query)}",
+            {"xi-api-key": account.api_key},
+            _explained,
+            extra="elevenlabs",
+            max_message_octets=_MAX_MESSAGE_OCTETS,
+        )
         self._voice_settings = dict(settings.voice_settings)
         # Four, by default: it is not documented whether what keeps a socket alive is the fifth.
         limits = limits or Limits()
         limits = replace(limits, sentences=min(limits.sentences, MAX_CONTEXTS))
         self._pool = SentencePool(self._connect, service=SERVICE, audio=ULAW_8K, limits=limits)
-        self._loading = asyncio.Lock()
-        self._options: dict[str, Any] | None = None
 
     @property
     def output(self) -> AudioFormat:
@@ -117,7 +113,7 @@ class ElevenLabsSocketTextToSpeech:
         Raises:
             DependencyMissing: the package is not installed.
         """
-        await self._load()
+        await self._address.prepare()
         await self._pool.prepare()
 
     async def synthesize(self, text: str) -> AsyncGenerator[bytes]:
@@ -129,7 +125,7 @@ class ElevenLabsSocketTextToSpeech:
         """
         if not text.strip():
             return
-        await self._load()
+        await self._address.prepare()
         async with aclosing(self._pool.speak(text)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -138,83 +134,8 @@ class ElevenLabsSocketTextToSpeech:
         """Close all sockets; sentences in progress fail."""
         await self._pool.close()
 
-    async def _load(self) -> None:
-        async with self._loading:
-            if self._options is None:
-                self._options = await asyncio.to_thread(_options, self._url)
-
     async def _connect(self) -> tuple[Socket, Dialect]:
-        # Loaded by now.
-        from websockets.asyncio.client import connect  # noqa: PLC0415
-        from websockets.exceptions import WebSocketException  # noqa: PLC0415
-
-        failures = (OSError, TimeoutError, WebSocketException)
-        try:
-            connection = await connect(
-                self._url, additional_headers=self._headers, **(self._options or {})
-            )
-        except failures as error:
-            # The original may hold the request with its key: it is not chained.
-            raise _explained(error) from None
-        return ElevenLabsSocket(connection, failures), ContextDialect(self._voice_settings)
-
-
-def _options(url: str) -> dict[str, Any]:
-    """How sockets are opened; loads the package, which takes a while."""
-    try:
-        # An optional package.
-        import websockets.asyncio.client  # noqa: F401, PLC0415
-    except ImportError as error:
-        raise DependencyMissing(
-            "websockets is not installed: pip install 'voicecall[elevenlabs]'"
-        ) from error
-    options: dict[str, Any] = {
-        "open_timeout": _OPEN_TIMEOUT_S,
-        "close_timeout": _CLOSE_TIMEOUT_S,
-        "ping_interval": _PING_S,
-        "ping_timeout": _PING_S,
-        "max_size": _MAX_MESSAGE_OCTETS,
-        "compression": None,
-    }
-    if url.startswith("wss:"):
-        # Else made anew for each socket, on the loop, which takes tens of milliseconds.
-        options["ssl"] = ssl.create_default_context()
-    return options
-
-
-class ElevenLabsSocket:
-    """One open socket; implements `link.Socket`.
-
-    Args:
-        connection: the package's.
-        failures: what it may raise.
-    """
-
-    def __init__(self, connection: ClientConnection, failures: tuple[type[Exception], ...]) -> None:
-        self._connection = connection
-        self._failures = failures
-
-    async def send(self, message: str) -> None:
-        """Send one message."""
-        try:
-            await self._connection.send(message)
-        except self._failures as error:
-            raise _explained(error) from None
-
-    async def receive(self) -> bytes:
-        """The next message."""
-        try:
-            return await self._connection.recv(decode=False)
-        except self._failures as error:
-            raise _explained(error) from None
-
-    async def close(self) -> None:
-        """Close it."""
-        try:
-            async with asyncio.timeout(2 * _CLOSE_TIMEOUT_S):
-                await self._connection.close()
-        except self._failures:
-            _log.debug("a voice's socket did not close in order")
+        return await self._address.open(), ContextDialect(self._voice_settings)
 
 
 def _explained(error: Exception) -> SpeechError:
