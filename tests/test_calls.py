@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
+import sys
 import uuid
+import weakref
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -122,6 +125,9 @@ def test_who_waits_for_a_call_that_nobody_answers_is_told() -> None:
                 await call.say("Hello?")
             with pytest.raises(CallHasEnded, match="busy"):
                 call.audio()
+            with pytest.raises(CallHasEnded, match="busy"):
+                await call.play(tone(440, 100), RATE)
+            call.clear()
 
     run(case())
 
@@ -142,6 +148,33 @@ def test_calls_are_found_and_listed() -> None:
             assert calls.live() == []
             assert [record.call_id for record in await calls.recent()] == [call.id]
             assert (await calls.lookup(call.id)) is not None
+
+    run(case())
+
+
+def test_a_handle_of_a_call_that_is_over_tells_nothing_more() -> None:
+    async def case() -> None:
+        async with serving() as served:
+            call = await served.server.calls.initiate("Good news.", CALLEE, "notify")
+            await call.ended()
+            again = served.server.calls.get(call.id)
+            assert [event async for event in again.events()] == []
+            assert (await again.ended()).end_reason == "hangup-bot"
+
+    run(case())
+
+
+def test_of_forgotten_handles_nothing_is_left() -> None:
+    async def case() -> None:
+        async with serving() as served:
+            calls = served.server.calls
+            call = await calls.initiate("", CALLEE, "conversation")
+            others = [weakref.ref(calls.get(call.id)._changes or call) for _ in range(10)]
+            gc.collect()
+            assert [other() for other in others] == [None] * 10
+            # The one that is kept has everything all the same.
+            await call.end()
+            assert [event["type"] async for event in call.events()][-1] == "call.ended"
 
     run(case())
 
@@ -263,6 +296,26 @@ def test_a_stream_is_taken_as_fast_as_it_is_played_and_can_be_cleared() -> None:
             assert phone.stats.playout.clears >= 1
             after = await call.play(tone(600, 200), RATE)
             assert not after.interrupted
+
+    run(case())
+
+
+def test_what_is_played_when_the_caller_hangs_up_is_cut() -> None:
+    async def case() -> None:
+        async with serving() as served:
+            call = await served.server.calls.initiate("", CALLEE, "conversation")
+            phone = await phone_of(call, served.hand)
+            playing = asyncio.create_task(call.play(tone(500, 8000), RATE))
+            waiting = asyncio.create_task(call.play(tone(500, 100), RATE))
+            await phone.wait_talking(200)
+            served.hand.hung_up.set()
+            playback = await playing
+            assert playback.interrupted
+            assert 0 < playback.heard_ms < 8000
+            assert (await waiting).heard_ms == 0
+            await call.ended()
+            with pytest.raises(CallHasEnded):
+                await call.play(tone(500, 100), RATE)
 
     run(case())
 
@@ -484,16 +537,81 @@ def test_a_voice_that_does_not_work_is_told_to_the_program(
     run(case())
 
 
+def test_a_call_whose_message_cannot_be_said_is_the_programs_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ScriptedTextToSpeech, "synthesize", _silent)
+
+    async def on_call(call: Call) -> None:
+        await call.play(tone(440, 300), RATE)
+
+    async def case() -> None:
+        async with held_by(on_call) as (server, hand):
+            call = await server.calls.initiate("Good day.", CALLEE, "conversation")
+            assert (await call.ended()).end_reason == "hangup-bot"
+            assert pitch(loud(hand.phone.heard_pcm)) == pytest.approx(440, abs=5)
+
+    run(case())
+
+
+def test_a_program_without_words_needs_no_voice_and_one_with_words_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # As if the package were not there.
+    monkeypatch.setitem(sys.modules, "hibari", None)
+    missing = []
+
+    async def on_call(call: Call) -> None:
+        assert not (await call.play(tone(440, 200), RATE)).interrupted
+        try:
+            await call.say("Hello.")
+        except SpeechError as error:
+            missing.append(error)
+
+    async def case() -> None:
+        async with held_by(on_call, tts={"provider": "local"}) as (server, _):
+            call = await server.calls.initiate("", CALLEE, "conversation")
+            assert (await call.ended()).end_reason == "hangup-bot"
+            assert len(missing) == 1
+
+    run(case())
+    # Who reads the log knows what to do.
+    assert "voicecall[local]" in caplog.text
+
+
+def test_a_notification_without_a_voice_ends_as_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hibari", None)
+
+    async def on_call(call: Call) -> None:
+        await call.end()
+
+    async def case() -> None:
+        async with held_by(on_call, tts={"provider": "local"}) as (server, _):
+            call = await server.calls.initiate("Good news.", CALLEE, "notify")
+            assert (await call.ended()).end_reason == "error"
+
+    run(case())
+
+
 async def _silent(voice: ScriptedTextToSpeech, text: str) -> AsyncIterator[bytes]:
     del voice, text
     yield b""
     raise SpeechError("no voice today")
 
 
-def test_a_model_that_holds_the_call_and_a_program_that_does_exclude_each_other() -> None:
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"realtime": {"enabled": True}},
+        {"numbers": {"+15550001000": {"realtime": {"enabled": True}}}},
+    ],
+)
+def test_a_model_that_holds_the_call_and_a_program_that_does_exclude_each_other(
+    sections: dict[str, Any],
+) -> None:
     async def on_call(call: Call) -> None:
         await call.end()
 
-    config = Config.model_validate(settings(realtime={"enabled": True}, openai={"apiKey": TOKEN}))
+    config = Config.model_validate(settings(openai={"apiKey": TOKEN}, **sections))
     with pytest.raises(ServeError, match="on_call"):
         Server(config, on_call=on_call)

@@ -97,7 +97,9 @@ class Call:
 
         Raises:
             CallHasEnded: the call is over.
-            SpeechError: it could not be synthesized, or eight texts are waiting already.
+            SpeechError: it could not be synthesized, or eight texts are waiting already. The log
+                says why, for example which package the voice needs.
+            CarrierError: the carrier, which was to say it, could not.
         """
         await self.connected()
         return await self._manager.speak(self.id, text)
@@ -112,8 +114,7 @@ class Call:
             SpeechError: it could not be synthesized.
         """
         await self.connected()
-        session = self._sessions.find(self.id)
-        if isinstance(session, Session):
+        if isinstance(session := self._sessions.find(self.id), Talk):
             await session.listen()
         return await self._manager.ask(self.id, text)
 
@@ -165,8 +166,7 @@ class Call:
 
         For the caller who interrupts; `play` and `say` return with `interrupted` set.
         """
-        session = self._sessions.find(self.id)
-        if isinstance(session, Session):
+        if isinstance(session := self._sessions.find(self.id), Talk):
             session.clear()
 
     async def send_dtmf(self, digits: str) -> None:

@@ -105,8 +105,9 @@ class Server:
         patience: how long the carrier may take to answer; the usual times when None.
         on_call: holds each conversation, in or out, itself: it is called when the call is
             connected, after the message that the call was placed with, and the call ends when it
-            returns. Nothing is replied, and nothing recognised but what it asks for. It runs in
-            this event loop, so it must not block; when the call is over it has ten seconds left.
+            returns. Nothing is replied, and nothing recognised but what it asks for; a voice that
+            is not installed is missed only by what it says. It runs in this event loop, so it must
+            not block; when the call is over it has ten seconds left.
         mounted: another server serves the control plane, which is `app`, so `serve.port` is not
             opened and only says where that server listens; see `create_app`.
 
@@ -138,7 +139,7 @@ class Server:
         self._config = config = config or Config()
         self._clock = clock = clock or SystemClock()
         _check_servable(config)
-        if on_call is not None and config.realtime.enabled:
+        if on_call is not None and _has_realtime(config):
             raise ServeError("realtime.enabled: on_call holds the calls itself; set it to false")
         self._way_out = plan.way(config)
         self._exposure: Exposure | None = None
@@ -164,7 +165,7 @@ class Server:
             stt=GuestSpeechToText(stt, self._watch) if stt else None,
             tools=[hosted(self._tools, each) for each in tools],
         )
-        self._outfitter = Outfitter(config, clock, own)
+        self._outfitter = Outfitter(config, clock, own, held=on_call is not None)
         self._callee = callee or Callee(config.mock.phone, config.mock.persona, clock)
         self._tokens = StreamTokens(clock, TOKEN_VALID_MS + config.ring_timeout_ms)
         urls = self._tokens if config.streaming.enabled else None
@@ -470,9 +471,7 @@ class Server:
             within = ""
             if self._media_port is None and streaming.public_url is None:
                 # Served beside the webhook, which may be behind a prefix.
-                path = parts.path.rstrip("/")
-                within = path.removesuffix(self._config.serve.path.rstrip("/"))
-                within = "" if within == path else within
+                within = plan.prefix(parts.path, self._config.serve.path)
             return f"{scheme}://{parts.netloc}{within}{streaming.stream_path}"
         local = self._local_media_url("ws") or self.control_url.replace("http", "ws", 1)
         return f"{local}{streaming.stream_path}"
@@ -500,6 +499,12 @@ def _check_servable(config: Config) -> None:
         raise ServeError("serve.workers: this version serves with one worker")
     if config.realtime.enabled and not config.streaming.enabled:
         raise ServeError("realtime.enabled: needs the call's audio; set streaming.enabled to true")
+
+
+def _has_realtime(config: Config) -> bool:
+    """Whether a model that converses by itself is to hold calls, if only those of one number."""
+    of_numbers = [each.realtime for each in config.numbers.values() if each.realtime]
+    return any(each.enabled for each in (config.realtime, *of_numbers))
 
 
 def _store(

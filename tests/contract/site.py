@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from tests.contract.people import Person
     from voicecall.call.record import CallRecord, Mode
+    from voicecall.calls import OnCall
     from voicecall.ports import ReplyPart
     from voicecall.simulator.exchange import Line
 
@@ -148,6 +149,7 @@ async def site(
     *,
     answers: Mapping[str, tuple[ReplyPart, ...]] | None = None,
     account: Settings | None = None,
+    on_call: OnCall | None = None,
     **settings: Any,
 ) -> AsyncIterator[Site]:
     """A server and its carrier, as long as the context lasts; nothing may be left of them then.
@@ -157,6 +159,7 @@ async def site(
         person: who is reached, and who calls.
         answers: what the server's responder says, by the caller's words or keys.
         account: further settings of the carrier's account.
+        on_call: holds the calls instead of the responder.
         settings: further ones of the server; camelCase keys.
     """
     exchange = _exchange(way.carrier, person)
@@ -169,6 +172,7 @@ async def site(
             responder=Clerk(answers or {}),
             tts=ModemVoice() if way.streams else None,
             stt=ModemEars() if way.streams else None,
+            on_call=on_call,
         )
         async with server:
             headers = {"Authorization": f"Bearer {TOKEN}"}

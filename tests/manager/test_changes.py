@@ -44,6 +44,23 @@ def test_each_subscriber_hears_what_comes_after_it_subscribed() -> None:
     asyncio.run(case())
 
 
+def test_who_follows_one_call_hears_of_that_only_and_until_it_is_over() -> None:
+    async def case() -> None:
+        feed = ChangeFeed(ManualClock())
+        one = feed.subscribe("a")
+        feed.publish({"callId": "a", "n": 1})
+        feed.publish({"callId": "b", "n": 2})
+        feed.publish({"n": 3})
+        feed.over("b")
+        feed.publish({"callId": "a", "n": 4})
+        feed.over("a")
+        feed.publish({"callId": "a", "n": 5})
+        assert [change["n"] async for change in one] == [1, 4]
+        assert not feed._to_one
+
+    asyncio.run(case())
+
+
 def test_a_closed_or_forgotten_subscription_takes_nothing_more() -> None:
     async def case() -> None:
         feed = ChangeFeed(ManualClock())

@@ -1,6 +1,7 @@
 """Who is given what: by direction, by the dialled number, and shared where it is the same."""
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.session.fakes import FakeTts
 from voicecall.call.record import CallRecord, CallState, Direction
 from voicecall.clock import ManualClock
 from voicecall.config.schema import Config
-from voicecall.errors import ConfigError
+from voicecall.errors import ConfigError, DependencyMissing
 from voicecall.session.outfitter import Outfitter, OwnEngines
 
 pytestmark = pytest.mark.unit
@@ -72,6 +73,32 @@ def test_what_interrupts_the_bot_is_taken_from_the_configuration() -> None:
     room = outfitter(bargeIn={"enabled": False, "minSpeechMs": 321, "minLevelDbfs": -33})
     barge_in = room.equip(call(Direction.OUTBOUND, OTHER)).settings.barge_in
     assert (barge_in.enabled, barge_in.min_speech_ms, barge_in.min_level_dbfs) == (False, 321, -33)
+
+
+def test_calls_that_a_program_holds_are_replied_to_by_nobody() -> None:
+    config = settings(numbers={OURS: {"responseModel": "openai/gpt-test"}})
+    room = Outfitter(Config.model_validate(config), ManualClock(), held=True)
+    for number in (OURS, OTHER):
+        equipment = room.equip(call(Direction.INBOUND, number))
+        assert equipment.responder is None
+        assert equipment.tts
+        assert equipment.stt
+
+
+def test_only_a_program_may_do_without_its_voice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hibari", None)
+
+    async def case() -> None:
+        config = Config.model_validate(settings(tts={"provider": "local"}))
+        held = Outfitter(config, ManualClock(), held=True)
+        await held.prepare()
+        await held.close()
+        other = Outfitter(config, ManualClock())
+        with pytest.raises(DependencyMissing, match="hibari"):
+            await other.prepare()
+        await other.close()
+
+    asyncio.run(case())
 
 
 def test_without_streaming_nobody_listens() -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
-from voicecall.errors import SpeechError, VoicecallError
+from voicecall.errors import RemoteError, SpeechError
 from voicecall.ports import Playback
 from voicecall.session.timing import TurnTiming
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
     from types import TracebackType
-
-    from voicecall.errors import RemoteError
 
 _MAX_WAITING_TEXTS = 8
 
@@ -210,7 +208,7 @@ class Floor:
                 return
             try:
                 playback = await self.say(text)
-            except VoicecallError as error:
+            except RemoteError as error:
                 if done.done():
                     raise
                 done.set_exception(error)

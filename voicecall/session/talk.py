@@ -194,7 +194,7 @@ class Talk:
         try:
             async with floor:
                 await self._say_opening(floor)
-        except VoicecallError as error:
+        except RemoteError as error:
             _log.exception("the message could not be said", extra={"call_id": self.call_id})
             self._report(CallErrored, message=str(error), retryable=True)
             reason = CallState.ERROR
@@ -209,7 +209,7 @@ class Talk:
                 if hold is None:
                     await self._begin_to_listen()
                 await self._say_opening(floor)
-        except VoicecallError as error:
+        except RemoteError as error:
             # The conversation goes on: they may say something, and a program may have other means.
             self._failed("what is said first could not be said", error)
         if hold is not None:
