@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from common import arguments, configuration
+from invocation import configuration, dialling
 
 from voicecall import Server, VoicecallError
 
@@ -29,7 +29,7 @@ async def remind(server: Server, number: str, when: str) -> str:
 
 
 async def main() -> None:
-    options = arguments("Remind people of their appointments.").parse_args()
+    options = dialling("Remind people of their appointments.").parse_args()
     appointments = {options.to: "on Tuesday at ten"}
     if options.config is None:
         # Nobody is disturbed.

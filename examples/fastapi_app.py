@@ -1,6 +1,6 @@
 """A web application with voicecall in it: POST /reminders places a call, GET looks at it.
 
-    pip install fastapi uvicorn
+    pip install fastapi 'uvicorn[standard]'
     python examples/fastapi_app.py
     curl -X POST 'http://127.0.0.1:8000/reminders?to=%2B15550001234&text=Remember+the+milk'
 
@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from common import arguments, configuration
 from fastapi import FastAPI, HTTPException
+from invocation import arguments, configuration
 
 from voicecall import VoicecallError, create_app
 
@@ -62,4 +62,5 @@ async def look(call_id: str) -> dict[str, Any]:
 app.mount("/phone", phone)
 
 if __name__ == "__main__":
-    uvicorn.run(app, port=options.port)
+    # Whoever follows the events would keep it from stopping.
+    uvicorn.run(app, port=options.port, timeout_graceful_shutdown=5)

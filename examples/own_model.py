@@ -12,7 +12,7 @@ from __future__ import annotations
 import array
 import asyncio
 
-from common import arguments, configuration
+from invocation import configuration, dialling
 
 from voicecall import Call, Server
 
@@ -55,7 +55,7 @@ async def hold(call: Call) -> None:
 
 
 async def main() -> None:
-    options = arguments("Repeat what the caller says.").parse_args()
+    options = dialling("Repeat what the caller says.").parse_args()
     async with Server(configuration(options.config, "speaks_twice.json5"), on_call=hold) as server:
         call = await server.calls.initiate("", to=options.to, mode="conversation")
         print("ended:", (await call.ended()).end_reason)

@@ -1,11 +1,11 @@
-"""Answer the phone of a clinic: a language model talks, and books appointments with a function.
+"""Answer the phone of a clinic: a language model talks, books with a function, and hands calls on.
 
 With an account of a carrier and a key of OpenAI in the configuration, it answers until Ctrl-C:
 
-    python examples/receptionist.py --config voicecall.json5
+    python examples/receptionist.py --config voicecall.json5 --doctor +15551234567
 
-Without, a simulated phone is called as if it had called, and a simulated service of this machine
-speaks OpenAI's protocol in the place of a real model:
+Without, somebody on this machine calls it, and a simulated service that speaks OpenAI's protocol
+takes the place of a real model:
 
     python examples/receptionist.py
 """
@@ -13,18 +13,21 @@ speaks OpenAI's protocol in the place of a real model:
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from common import arguments, configuration
+from invocation import PHONES, arguments, configuration
 
 from voicecall import Server, ToolContext, tool
 
 if TYPE_CHECKING:
-    from voicecall import Config
+    from voicecall import Call, Config
 
+GREETING = "Riverside Clinic, good morning. How can I help?"
 PROMPT = (
     "You answer the phone of Riverside Clinic. Book appointments with the tool, after you have "
-    "asked for a day. Be brief. Hang up when the caller says good bye."
+    "asked for a day. Hand the call on to the doctor if somebody is in pain. Be brief. Hang up "
+    "when the caller says good bye."
 )
 appointments: dict[str, str] = {}
 
@@ -44,28 +47,40 @@ def book_appointment(day: str, context: ToolContext) -> str:
     return f"You have an appointment on {day} at ten."
 
 
-def receptionist(config: Config) -> Config:
+def receptionist(config: Config, doctor: str) -> Config:
     """The configuration with everything that makes it a receptionist."""
+    # The model knows the name only: nobody can talk it into calling another number.
+    tools = config.tools.model_copy(update={"transfer": {"doctor": doctor}})
     return config.model_copy(
         update={
             "inbound_policy": "open",
-            "inbound_greeting": "Riverside Clinic, good morning. How can I help?",
+            "inbound_greeting": GREETING,
             "response_system_prompt": PROMPT,
+            "tools": tools,
         }
     )
 
 
-async def answer_calls(config: Config) -> None:
-    """Answer whoever calls, until Ctrl-C."""
-    async with Server(receptionist(config), tools=[book_appointment]) as server:
-        print("answering at", server.public_url or server.control_url)
+async def show(call: Call) -> None:
+    """Print what is said. The conversation is held by itself; this only watches."""
+    print("call from", call.record.from_number, flush=True)
+    async for event in call.events():
+        if event["type"] == "call.speech":
+            print("caller:", event["transcript"], flush=True)
+        elif event["type"] == "call.spoken":
+            print("   bot:", event["heard"], flush=True)
+
+
+async def answer_calls(server: Server) -> None:
+    """Show whoever calls, until cancelled."""
+    async with asyncio.TaskGroup() as watching:
         async for call in server.calls.incoming():
-            # The conversation is held by itself; this only watches.
-            print("call from", call.record.from_number)
+            watching.create_task(show(call))
 
 
-async def rehearse(config: Config, to: str) -> None:
-    """One call with a simulated caller and a simulated model."""
+async def rehearse(config: Config, doctor: str) -> None:
+    """Answer one simulated caller with a simulated model."""
+    from voicecall.simulator import call_in, load_script
     from voicecall.simulator.models.brain import Brain, ToolRule, Use
     from voicecall.simulator.models.server import ModelServer
 
@@ -76,24 +91,29 @@ async def rehearse(config: Config, to: str) -> None:
         config = type(config).model_validate(
             {**sections, "openai": openai, "responseModel": "openai/gpt-6-luna"}
         )
-        async with Server(receptionist(config), tools=[book_appointment]) as server:
-            greeting = "Riverside Clinic, good morning. How can I help?"
-            call = await server.calls.initiate(greeting, to=to, mode="conversation")
-            async for event in call.events():
-                if event["type"] == "call.speech":
-                    print("caller:", event["transcript"])
-                elif event["type"] == "call.spoken":
-                    print("   bot:", event["heard"])
+        async with Server(receptionist(config, doctor), tools=[book_appointment]) as server:
+            webhook_url = f"{server.control_url}/voice/webhook"
+            script = load_script(PHONES / "books.json5")
+            calling = asyncio.create_task(call_in(webhook_url, script))
+            await show(await anext(server.calls.incoming()))
+            await calling
     print("booked:", ", ".join(appointments.values()) or "nothing")
 
 
 async def main() -> None:
-    options = arguments("Answer the phone of a clinic.").parse_args()
+    parser = arguments("Answer the phone of a clinic.")
+    parser.add_argument(
+        "--doctor", default="+15550004321", help="to whom calls are handed on (%(default)s)"
+    )
+    options = parser.parse_args()
     config = configuration(options.config, "books.json5")
-    if options.config is not None:
-        await answer_calls(config)
-    else:
-        await rehearse(config, options.to)
+    if options.config is None:
+        await rehearse(config, options.doctor)
+        return
+    async with Server(receptionist(config, options.doctor), tools=[book_appointment]) as server:
+        print("answering at", server.public_url or server.control_url, flush=True)
+        await answer_calls(server)
 
 
-asyncio.run(main())
+with suppress(KeyboardInterrupt):
+    asyncio.run(main())

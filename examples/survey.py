@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from common import arguments, configuration
+from invocation import configuration, dialling
 
 from voicecall import Call, CallHasEnded, Server, TranscriptTimeout
 
@@ -20,7 +20,7 @@ QUESTIONS = {
 
 
 async def main() -> None:
-    options = arguments("Ask two questions.").parse_args()
+    options = dialling("Ask two questions.").parse_args()
     answers: dict[str, str] = {}
 
     async def ask(call: Call) -> None:

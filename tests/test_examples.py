@@ -42,7 +42,7 @@ def words(text: str) -> set[str]:
 
 
 def test_every_example_is_listed_and_run_here() -> None:
-    there = {path.name for path in EXAMPLES.glob("*.py")} - {"common.py"}
+    there = {path.name for path in EXAMPLES.glob("*.py")} - {"invocation.py"}
     rows = (EXAMPLES / "README.md").read_text()
     listed = set(re.findall(r"^\| \[(\w+\.py)\]", rows, re.MULTILINE))
     assert listed == there
@@ -63,9 +63,13 @@ def test_questions_are_answered(tmp_path: Path) -> None:
 
 
 def test_a_caller_books_with_the_receptionist(tmp_path: Path) -> None:
-    told = run("receptionist.py", folder=tmp_path)
-    assert "bot: You have an appointment on Tuesday at ten." in told
-    assert told.splitlines()[-1] == "booked: Tuesday"
+    told = run("receptionist.py", folder=tmp_path).splitlines()
+    assert told[:2] == [
+        "call from +15550001234",
+        "   bot: Riverside Clinic, good morning. How can I help?",
+    ]
+    assert "   bot: You have an appointment on Tuesday at ten." in told
+    assert told[-1] == "booked: Tuesday"
 
 
 def test_a_model_of_ones_own_hears_and_is_heard(tmp_path: Path) -> None:

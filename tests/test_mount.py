@@ -11,15 +11,21 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from tests.hosting import CALLEE, TOKEN, free_port, run, settings
+from tests.contract.modem import ModemEars, ModemVoice
+from tests.contract.people import Clerk, Person
+from tests.hosting import CALLEE, TOKEN, free_port, run, settings, until
 from voicecall import Config, create_app
+from voicecall.clock import SystemClock
 from voicecall.control.listen import ControlListener
 from voicecall.errors import ServeError
+from voicecall.simulator.exchange.by_name import exchange_by_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from voicecall import Call
     from voicecall.mount import App
+    from voicecall.simulator.exchange.by_name import ExchangeName
 
 pytestmark = pytest.mark.socket
 
@@ -114,6 +120,82 @@ def test_media_come_through_the_application_when_they_have_no_port_of_their_own(
     run(case())
 
 
+@pytest.mark.parametrize("carrier", ["twilio", "telnyx", "plivo"])
+def test_carriers_find_the_webhook_and_the_media_under_the_prefix(carrier: ExchangeName) -> None:
+    async def case() -> None:
+        port = free_port()
+        webhook_url = f"http://127.0.0.1:{port}/phone/voice/webhook"
+        person = Person("Are you open?", stays=0.05)
+        async with exchange_by_name(carrier, lambda _: person, SystemClock()) as exchange:
+            sections: dict[str, Any] = {
+                "provider": carrier,
+                carrier: exchange.account,
+                "fromNumber": "+13125550001",
+                "serve": {"port": port},
+                "streaming": {"port": 0, "enabled": True},
+                "publicUrl": webhook_url,
+                "inboundPolicy": "open",
+                "inboundGreeting": "Welcome.",
+            }
+            phone = create_app(
+                Config.model_validate(settings(**sections)),
+                responder=Clerk({"Are you open?": ("Until six.",)}),
+                tts=ModemVoice(),
+                stt=ModemEars(),
+            )
+            listener = ControlListener(outer(phone, "/phone"), "127.0.0.1", port)
+            async with phone.running():
+                await listener.start()
+                try:
+                    # Signed webhooks are believed, and what they answer leads to the media.
+                    await exchange.call_in("+13125550002", "+13125550001", webhook_url)
+                    await until(phone.calls.live)
+                    (call,) = phone.calls.live()
+                    record = await call.ended()
+                finally:
+                    await listener.stop()
+            assert person.heard == ["Welcome.", "Until six."]
+            said = [entry.text for entry in record.transcript]
+            assert said == ["Welcome.", "Are you open?", "Until six."]
+
+    run(case())
+
+
+def test_what_carriers_report_of_the_last_calls_is_taken_while_they_are_ended() -> None:
+    held = asyncio.Event()
+    taken: list[tuple[int, str]] = []
+
+    async def case() -> None:
+        port = free_port()
+        transport: httpx.ASGITransport
+
+        async def hold(call: Call) -> None:
+            held.set()
+            record = await call.ended()
+            event = {
+                "type": "call.ended",
+                "reason": "completed",
+                "callId": call.id,
+                "providerCallId": record.provider_call_id,
+            }
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+                hook = await http.post("/voice/webhook", json={"event": event})
+                ready = await http.get("/readyz")
+            taken.append((hook.status_code, ready.json()["state"]))
+
+        config = Config.model_validate(settings(serve={"port": port}))
+        phone = create_app(config, on_call=hold)
+        transport = httpx.ASGITransport(phone)
+        async with phone.running():
+            await phone.calls.initiate("", CALLEE, "conversation")
+            await held.wait()
+        assert taken == [(200, "draining")]
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            assert (await http.get("/healthz")).status_code == 503
+
+    run(case())
+
+
 def test_on_its_own_it_starts_and_stops_with_the_server_that_serves_it() -> None:
     async def case() -> None:
         port = free_port()
@@ -158,6 +240,11 @@ def test_while_it_does_not_run_requests_are_put_off() -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             answer = await http.get("/healthz")
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            # Nor when it ran: another run is another server.
+            for _ in range(2):
+                async with phone.running():
+                    assert (await http.get("/healthz")).status_code == 200
+                assert (await http.get("/healthz")).status_code == 503
         closed: list[Any] = []
 
         async def send(message: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.responses import PlainTextResponse
@@ -12,32 +13,28 @@ from voicecall.errors import ServeError
 from voicecall.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from starlette.types import Receive, Scope, Send
 
     from voicecall.calls import Calls, OnCall
     from voicecall.config.schema import Config
     from voicecall.llm.tools import Tool
+    from voicecall.ports import SpeechToText, TextToSpeech
+    from voicecall.session.guests import AnyResponder
 
 _TRY_AGAIN_LATER = 1013
 
 
 class App:
-    """An ASGI application with a server behind it; made by `create_app`."""
+    """An ASGI application with a server behind it; made by `create_app`.
 
-    def __init__(
-        self,
-        config: Config | None,
-        *,
-        on_call: OnCall | None,
-        tools: Sequence[Tool],
-        rpc_token: str | None,
-    ) -> None:
-        self._config = config
-        self._on_call = on_call
-        self._tools = tools
-        self._rpc_token = rpc_token
+    Args:
+        make: makes the server, each time that it is to run.
+    """
+
+    def __init__(self, make: Callable[[], Server]) -> None:
+        self._make = make
         self._server: Server | None = None
 
     @property
@@ -59,26 +56,23 @@ class App:
     async def running(self) -> AsyncIterator[Server]:
         """Run the server as long as the block lasts; to be entered in the outer lifespan.
 
+        While calls are being ended, what carriers report of them is still taken.
+
         Raises:
-            ServeError: it runs already, or a port is taken.
+            ConfigError, ServeError: it runs already, a port is taken, or this version cannot do
+                what the configuration asks for.
             DependencyMissing: an engine is not installed.
             StoreError: the store cannot be used.
         """
         if self._server is not None:
             raise ServeError("voicecall runs already in this application")
-        server = Server(
-            self._config,
-            on_call=self._on_call,
-            tools=self._tools,
-            rpc_token=self._rpc_token,
-            mounted=True,
-        )
-        async with server:
-            self._server = server
-            try:
+        server = self._make()
+        try:
+            async with server:
+                self._server = server
                 yield server
-            finally:
-                self._server = None
+        finally:
+            self._server = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, a WebSocket, or the lifespan of a server that serves nothing else."""
@@ -111,6 +105,9 @@ def create_app(
     config: Config | None = None,
     *,
     on_call: OnCall | None = None,
+    responder: AnyResponder | None = None,
+    tts: TextToSpeech | None = None,
+    stt: SpeechToText | None = None,
     tools: Sequence[Tool] = (),
     rpc_token: str | None = None,
 ) -> App:
@@ -131,12 +128,31 @@ def create_app(
         app = FastAPI(lifespan=lifespan)
         app.mount("/phone", phone)
 
+    While it does not run, requests are answered with 503, and WebSockets closed with 1013. Servers
+    that wait for open requests before they stop need a limit to that, since event streams have no
+    end: uvicorn's is `timeout_graceful_shutdown`.
+
     Args:
         config: complete configuration; everything local when None. `publicUrl` is the whole URL of
             the webhook, such as `https://example.org/phone/voice/webhook`; `serve.port` says where
             the outer server listens.
         on_call: holds each conversation itself; see `Server`.
+        responder: decides what is said; see `Server`. Like the next two, it is closed when the
+            application stops, and does for one run.
+        tts: speaks.
+        stt: listens.
         tools: what language models may use; see `Server`.
         rpc_token: bearer token of the RPC interface; the configured or a random one when None.
     """
-    return App(config, on_call=on_call, tools=tools, rpc_token=rpc_token)
+    make = partial(
+        Server,
+        config,
+        on_call=on_call,
+        responder=responder,
+        tts=tts,
+        stt=stt,
+        tools=tools,
+        rpc_token=rpc_token,
+        mounted=True,
+    )
+    return App(make)

@@ -2,7 +2,8 @@
 
 It is an independent peer: it speaks the carrier's protocol with code of its own, so that it can
 tell whether the server does. `Phone` talks and listens, `run_script` tells it what to do, `call_in`
-lets it call, and the checks say how it went. Nothing leaves the machine unless the phone is given another machine's URL.
+lets it call, and the checks say how it went. Nothing leaves the machine unless the phone is given
+another machine's URL.
 """
 
 from voicecall.simulator.callee import Callee, Pickup

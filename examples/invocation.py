@@ -11,11 +11,17 @@ PHONES = Path(__file__).with_name("phones")
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The options that every example has."""
+    """The option that every example has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        "--config", type=Path, help="a voicecall.json5; without it a simulated phone is called"
+        "--config", type=Path, help="a voicecall.json5; without it nobody but a simulated phone"
     )
+    return parser
+
+
+def dialling(description: str) -> argparse.ArgumentParser:
+    """The options of examples that call somebody."""
+    parser = arguments(description)
     parser.add_argument("--to", default="+15550001234", help="whom to call (%(default)s)")
     return parser
 
