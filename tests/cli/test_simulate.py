@@ -13,8 +13,10 @@ from click.testing import CliRunner
 
 from tests.hosting import run, until
 from voicecall.cli import main
-from voicecall.cli.simulate import CARRIERS, OUR_NUMBER, WEBHOOK_URL
+from voicecall.cli.simulate import CARRIERS, OUR_NUMBER, WEBHOOK_PATH, WEBHOOK_URL
+from voicecall.clock import SystemClock
 from voicecall.config.schema import Config
+from voicecall.diagnosis.vendors.carrier import Question, questions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,10 +51,17 @@ def test_it_prints_a_configuration_that_leads_a_server_to_it(carrier: str) -> No
             assert process.stdout is not None
             async with asyncio.timeout(WITHIN_S):
                 settings: dict[str, Any] = json.loads(await process.stdout.readline())
-        config = Config.model_validate(settings)
-        assert config.provider == carrier
-        assert config.from_number == OUR_NUMBER
-        assert settings[carrier]["apiBaseUrl"].startswith("http://127.0.0.1:")
+            assert settings["provider"] == carrier
+            assert settings["fromNumber"] == OUR_NUMBER
+            assert settings[carrier]["apiBaseUrl"].startswith("http://127.0.0.1:")
+            config = Config.model_validate(settings)
+            asking = questions(config, SystemClock(), WITHIN_S)
+            assert asking is not None
+            # As `voicecall setup` asks: all is well with the account that is printed.
+            where = f"{WEBHOOK_URL}{WEBHOOK_PATH}"
+            found = [await asking.credentials(), await asking.number(Question(OUR_NUMBER, where))]
+            await asking.close()
+        assert [finding.status for finding in found] == ["ok", "ok"]
 
     run(case(), within_s=WITHIN_S + 5)
 

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
-from tests.cli.terminal import Terminal
-from tests.cli.test_serve import environment, serving
+from tests.cli.terminal import CTRL_C, Terminal
+from tests.cli.test_serve import BEARER, environment, rpc, serving
 from tests.cli.test_setup import configured
 from tests.hosting import CALLEE, run
 from voicecall.cli.smoke import masked
@@ -81,6 +82,33 @@ def test_on_a_terminal_the_call_is_told_while_it_happens(tmp_path: Path) -> None
                 assert told in picture
 
     run(case(), 60)
+
+
+def test_on_a_terminal_a_dry_run_shows_whom_it_would_call(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    with Terminal(command(config, "--to", CALLEE), environment(tmp_path)) as terminal:
+        assert terminal.exit() == 0
+        picture = terminal.picture
+    assert "Nobody was called." in picture
+    assert CALLEE in picture
+    assert "add --yes" in picture
+
+
+def test_ctrl_c_hangs_up(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with serving(tmp_path) as server:
+            config = tmp_path / "voicecall.json5"
+            arguments = ("--to", CALLEE, "--yes", "--message", "One two three. " * 40)
+            with Terminal(command(config, *arguments), environment(tmp_path)) as terminal:
+                terminal.sees("the message plays")
+                terminal.press(CTRL_C)
+                assert terminal.exit() != 0
+                assert "Traceback" not in terminal.picture
+            async with httpx.AsyncClient(base_url=server.url, headers=BEARER) as http:
+                (call,) = (await rpc(http, "history"))["result"]["calls"]
+            assert call["endReason"] == "hangup-bot"
+
+    run(case(), DEADLINE_S)
 
 
 def test_numbers_are_masked() -> None:

@@ -1,8 +1,6 @@
-"""Whether what calls are held with loads."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,7 +9,7 @@ from tests.hosting import free_port
 from voicecall.clock import SystemClock
 from voicecall.diagnosis.engines import look_at_engines
 from voicecall.diagnosis.host import Host
-from voicecall.errors import SpeechError
+from voicecall.errors import SpeechError, VoicecallError
 from voicecall.server import Server
 from voicecall.session.outfitter import Outfitter
 
@@ -19,49 +17,67 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voicecall.config.load import LoadedConfig
+    from voicecall.diagnosis.check import Finding
 
 pytestmark = pytest.mark.socket
 
 
-def configured(folder: Path, **more: Any) -> LoadedConfig:
-    settings = {
+def configured(folder: Path, **more: object) -> LoadedConfig:
+    scripted = {"provider": "scripted"}
+    settings: dict[str, object] = {
         "serve": {"port": free_port()},
         "streaming": {"port": free_port()},
-        "stt": {"provider": "scripted"},
-        "tts": {"provider": "scripted"},
+        "stt": scripted,
+        "tts": scripted,
+        "responseModel": "scripted/builtin",
         "store": ":memory:",
         "rpc": {"token": "a token of sufficient length"},
     }
     return loaded(folder, **{**settings, **more})
 
 
-def test_engines_that_load_are_named(tmp_path: Path) -> None:
+async def look(config: LoadedConfig) -> Finding:
+    async with Host(config) as host:
+        return await look_at_engines(config.config, host, SystemClock())
+
+
+def test_engines_are_loaded_and_told_by_what_they_do(tmp_path: Path) -> None:
     async def case() -> None:
-        loaded = configured(tmp_path)
-        async with Host(loaded) as host:
-            finding = await look_at_engines(loaded.config, host, SystemClock())
+        finding = await look(configured(tmp_path))
         assert finding.status == "ok"
-        assert "scripted listens, scripted speaks" in finding.found
+        assert finding.found == (
+            "loaded: scripted listens, scripted speaks; replies by scripted/builtin"
+        )
+        spoken = await look(configured(tmp_path, streaming={"enabled": False}))
+        assert "the carrier speaks and listens" in spoken.found
 
     run(case())
 
 
-def test_the_running_server_has_loaded_them(tmp_path: Path) -> None:
+def test_engines_on_this_machine_really_load(tmp_path: Path) -> None:
     async def case() -> None:
-        loaded = configured(tmp_path)
-        async with Server(loaded.config), Host(loaded) as host:
-            finding = await look_at_engines(loaded.config, host, SystemClock())
-        assert finding.status == "skipped"
+        finding = await look(configured(tmp_path, tts={"provider": "local"}))
+        assert "local speaks" in finding.found
 
     run(case())
 
 
-def test_what_does_not_load_is_the_engines_own_error_and_all_are_freed(
+def test_an_engine_that_does_not_load_says_why(tmp_path: Path) -> None:
+    async def case() -> None:
+        persona = tmp_path / "persona.json5"
+        persona.write_text("{rules: 7}")
+        with pytest.raises(VoicecallError, match="persona"):
+            await look(configured(tmp_path, responseModel=f"scripted/{persona}"))
+
+    run(case())
+
+
+def test_what_was_loaded_is_let_go_even_if_something_else_does_not_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     freed = []
 
-    async def prepare(outfitter: Outfitter) -> None:
+    async def prepare(_: Outfitter) -> None:
         raise SpeechError("the model file is damaged")
 
     async def close(outfitter: Outfitter) -> None:
@@ -71,10 +87,18 @@ def test_what_does_not_load_is_the_engines_own_error_and_all_are_freed(
     monkeypatch.setattr(Outfitter, "close", close)
 
     async def case() -> None:
-        loaded = configured(tmp_path)
-        async with Host(loaded) as host:
-            with pytest.raises(SpeechError, match="damaged"):
-                await look_at_engines(loaded.config, host, SystemClock())
+        with pytest.raises(SpeechError, match="damaged"):
+            await look(configured(tmp_path))
         assert len(freed) == 1
+
+    run(case())
+
+
+def test_a_running_server_has_loaded_them_already(tmp_path: Path) -> None:
+    async def case() -> None:
+        config = configured(tmp_path)
+        async with Server(config.config):
+            finding = await look(config)
+        assert finding.status == "skipped"
 
     run(case())

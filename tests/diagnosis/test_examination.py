@@ -68,6 +68,23 @@ def test_what_needs_a_check_that_failed_is_skipped_and_so_is_what_needs_that() -
     run(case())
 
 
+def test_what_comes_after_a_check_waits_for_its_end_however_that_is() -> None:
+    async def case() -> None:
+        told: list[str] = []
+        results = await examine(
+            [
+                Check("a", says(fail("broken", "mend it"))),
+                Check("b", says(ok("fine")), needs=("a",)),
+                Check("c", says(ok("fine")), after=("a", "b")),
+            ],
+            lambda result: told.append(result.name),
+        )
+        assert told == ["a", "b", "c"]
+        assert [each.status for each in results] == ["fail", "skipped", "ok"]
+
+    run(case())
+
+
 def test_errors_of_ours_are_failures_in_their_words_and_others_by_their_name() -> None:
     async def case() -> None:
         results = await examine(
@@ -103,5 +120,7 @@ def test_a_check_cannot_need_what_comes_after_it() -> None:
         checks = [Check("a", says(ok("")), needs=("b",)), Check("b", says(ok("")))]
         with pytest.raises(ValueError, match="a needs b"):
             await examine(checks)
+        with pytest.raises(ValueError, match="a needs b"):
+            await examine([Check("a", says(ok("")), after=("b",)), Check("b", says(ok("")))])
 
     run(case())

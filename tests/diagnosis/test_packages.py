@@ -49,6 +49,18 @@ def test_a_configuration_needs_what_it_uses(
     assert extras(loaded(tmp_path, **settings).config) == needed
 
 
+def test_a_configuration_that_needs_none_keeps_nothing_else_from_being_looked_at(
+    tmp_path: Path,
+) -> None:
+    scripted = {"provider": "scripted"}
+
+    async def case() -> None:
+        finding = await look_at_packages(loaded(tmp_path, stt=scripted, tts=scripted).config)
+        assert (finding.status, finding.found) == ("ok", "this configuration needs none")
+
+    run(case())
+
+
 def test_what_is_missing_is_named_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ async def _simulate(invocation: Invocation, carrier: ExchangeName, path: Path | 
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engines.close)
         exchange = await stack.enter_async_context(exchange_by_name(carrier, reach, clock))
+        exchange.own(OUR_NUMBER, f"{WEBHOOK_URL}{WEBHOOK_PATH}")
         settings = configuration(carrier, exchange.account)
         if path is None:
             emit_json(settings)

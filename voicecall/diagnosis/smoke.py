@@ -160,8 +160,7 @@ async def call(
     async with caller.events() as changes:
         outcome = Outcome(now_ms())
         try:
-            # Nothing is ever repeated: an answer that is lost may belong to a phone that rings.
-            outcome.call_id = await caller.initiate(order.message, to=order.to, mode="notify")
+            outcome.call_id = await _dial(caller, order)
         except VoicecallError as error:
             outcome.error = str(error)
             return outcome
@@ -179,6 +178,24 @@ async def call(
     if record is not None:
         outcome.settle(record)
     return outcome
+
+
+async def _dial(caller: Caller, order: Order) -> str:
+    """Place the call; its id. Whoever stops waiting hangs up, once it is known what.
+
+    Nothing is ever repeated: an answer that is lost may belong to a phone that rings.
+    """
+    dialling = asyncio.create_task(_initiate(caller, order), name="dial")
+    try:
+        return await asyncio.shield(dialling)
+    except asyncio.CancelledError:
+        with contextlib.suppress(VoicecallError, TimeoutError):
+            await _hang_up(caller, await asyncio.wait_for(dialling, _HANG_UP_S))
+        raise
+
+
+async def _initiate(caller: Caller, order: Order) -> str:
+    return await caller.initiate(order.message, to=order.to, mode="notify")
 
 
 async def _follow(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from tests.diagnosis.scene import loaded
 from voicecall.clock import SystemClock
 from voicecall.diagnosis.vendors.carrier import questions
+from voicecall.simulator.exchange.http import HttpResponse, HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from voicecall.config.schema import Config
     from voicecall.diagnosis.vendors.carrier import CarrierQuestions
+    from voicecall.simulator.exchange.http import HttpRequest
 
 US = "+15550001111"
 WEBHOOK = "https://calls.example.com/voice/webhook"
@@ -41,3 +44,16 @@ async def asked(config: Config) -> AsyncIterator[CarrierQuestions]:
         yield asking
     finally:
         await asking.close()
+
+
+@asynccontextmanager
+async def answering(**answers: tuple[int, object]) -> AsyncIterator[str]:
+    """A server that gives an answer to each path, by its last part; where it is."""
+
+    async def answer(request: HttpRequest) -> HttpResponse:
+        name = request.segments[-1].removesuffix(".json").replace("-", "_")
+        status, body = answers.get(name, answers.get("other", (404, {})))
+        return HttpResponse(status, json.dumps(body).encode())
+
+    async with HttpServer(answer) as server:
+        yield server.url

@@ -30,6 +30,8 @@ def test_a_key_is_tried() -> None:
         async with serving() as (server, _):
             url = server.base_url.removesuffix("/v1")
             assert (await look(url, server.world.api_key)).status == "ok"
+            # As it is written for the sockets of the same server.
+            assert (await look(f"{url}/v1", server.world.api_key)).status == "ok"
             refused = await look(url, "wrong")
             assert refused.status == "fail"
             assert "DEEPGRAM_API_KEY" in str(refused.remedy)

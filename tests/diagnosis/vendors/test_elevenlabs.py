@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.diagnosis.scene import network, run
+from tests.diagnosis.vendors.accounts import answering
 from tests.hosting import free_port
 from tests.simulator.models.serving import serving
 from voicecall.diagnosis.services import Account, Service
@@ -41,5 +42,26 @@ def test_key_and_voice_are_tried() -> None:
             assert "voiceId is not set" in unnamed.found
         with pytest.raises(SpeechError, match="does not answer"):
             await look(f"http://127.0.0.1:{free_port()}", "any")
+
+    run(case())
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "told"),
+    [
+        ((401, {"detail": {"status": "missing_permissions"}}), "warn", "may not look at voices"),
+        ((401, {"detail": "who are you"}), "fail", "elevenlabs.apiKey is not accepted"),
+        ((404, {"detail": {"status": "voice_not_found"}}), "fail", "has no such voice"),
+        ((400, {"detail": {"status": "voice_not_found"}}), "fail", "has no such voice"),
+        ((503, ["busy"]), "warn", "answered with 503"),
+    ],
+)
+def test_what_it_answers_is_told(answer: tuple[int, object], status: str, told: str) -> None:
+    async def case() -> None:
+        async with answering(other=answer) as url:
+            finding = await look(url, "key")
+        assert finding.status == status
+        assert told in finding.found
+        assert finding.remedy
 
     run(case())
