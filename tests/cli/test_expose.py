@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import pyte
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.cli.terminal import Terminal
 from tests.exposure.standins import TailscaleStandIn
 from voicecall.cli import main
 from voicecall.config.environment import VARIABLES
@@ -49,7 +47,7 @@ class Exposing:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"PATH": self.tailscale.path, "HOME": str(self.folder), "TERM": "xterm"}
+        return {"PATH": self.tailscale.path, "HOME": str(self.folder)}
 
     def ok(self, *arguments: str) -> tuple[dict[str, Any], str]:
         """The result, and what is said besides."""
@@ -190,28 +188,23 @@ def test_what_cannot_be_is_told(exposing: Exposing) -> None:
 
 
 def test_on_a_terminal_it_is_a_table(exposing: Exposing) -> None:
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(  # noqa: S603  (our own interpreter)
-        [*exposing.command, "--mode", "funnel"],
-        env={**exposing.environment, "COLUMNS": "100"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(theirs)
-    screen = pyte.Screen(100, 24)
-    stream = pyte.ByteStream(screen)
-    while True:
-        try:
-            shown = os.read(ours, 65536)
-        except OSError:  # how Linux says that the other side is closed
-            break
-        stream.feed(shown)
-    os.close(ours)
-    assert process.wait(DEADLINE_S) == 0
-    lines = [line.rstrip() for line in screen.display if line.strip()]
-    assert lines[0].split() == ["publicUrl", URL]
-    assert lines[2].split() == ["route", WEBHOOK["path"], "->", WEBHOOK["target"]]
+    with Terminal([*exposing.command, "--mode", "funnel"], exposing.environment) as terminal:
+        assert terminal.exit() == 0
+        webhook_url, _, route, _, advice, *_ = terminal.picture.splitlines()
+    assert webhook_url.split() == ["publicUrl", URL]
+    assert route.split() == ["route", WEBHOOK["path"], "->", WEBHOOK["target"]]
+    assert advice.startswith(f'set publicUrl: "{URL}"')
+
+
+def test_who_waits_at_a_terminal_sees_for_what(exposing: Exposing) -> None:
+    exposing.tailscale.behave(waits=True)
+    with Terminal([*exposing.command, "--mode", "serve"], exposing.environment) as terminal:
+        terminal.sees("setting routes: tailscale serve")
+        exposing.tailscale.go_on()
+        assert terminal.exit() == 0
+        picture = terminal.picture
+    assert "setting routes" not in picture
+    assert picture.splitlines()[0].split() == ["publicUrl", URL]
 
 
 def test_help_loads_nothing_heavy() -> None:

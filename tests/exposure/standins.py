@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import signal
 
-# Forwards every connection to the local port, with the headers that the service adds to a request.
+# Forwards every connection to the local port, with the headers that the service adds to each
+# request added to the first one.
 # SIGUSR1 takes the connection to the service away, SIGUSR2 restores it at another URL.
 NGROK = r"""#!{python} -IS
 import asyncio, json, os, signal, subprocess, sys
@@ -107,9 +108,11 @@ asyncio.run(main())
 
 # Keeps what it serves in the form in which `tailscale serve status --json` shows it.
 TAILSCALE = r"""#!{python} -IS
-import json, os, sys
+import json, os, sys, time
 folder = {folder!r}
 asked = json.load(open(folder + "/tailscale.json"))
+while asked.get("waits") and not os.path.exists(folder + "/go"):
+    time.sleep(0.02)
 arguments = sys.argv[1:]
 with open(folder + "/tailscale.runs", "a") as runs:
     runs.write(json.dumps({{"pid": os.getpid(), "argv": arguments}}) + "\n")
@@ -227,6 +230,10 @@ class TailscaleStandIn(StandIn):
         """Where each path leads."""
         web = self.served.get("Web", {}).get(key, {}).get("Handlers", {})
         return {path: handler.get("Proxy", "") for path, handler in web.items()}
+
+    def go_on(self) -> None:
+        """End the wait of one that `waits`."""
+        (self.folder / "go").touch()
 
     @property
     def changes(self) -> list[list[str]]:

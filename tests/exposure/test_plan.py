@@ -85,6 +85,33 @@ def test_media_without_a_port_of_their_own_come_to_the_control_plane() -> None:
     ]
 
 
+def test_media_that_come_to_the_control_plane_are_behind_the_webhooks_prefix() -> None:
+    alone, shared = LOCAL, plan.Local("http://127.0.0.1:3334")
+    for path, local, stream_path in (
+        ("/clinic/voice/webhook", shared, "/clinic/voice/stream"),
+        ("/clinic/voice/webhook", alone, "/voice/stream"),
+        ("/calls", shared, "/voice/stream"),
+    ):
+        _, stream = plan.routes(config(), local, path)
+        assert stream.path == stream_path
+
+
+@pytest.mark.parametrize(
+    ("path", "served", "before"),
+    [
+        ("/voice/webhook", "/voice/webhook", ""),
+        ("/clinic/voice/webhook/", "/voice/webhook", "/clinic"),
+        ("/clinic/voice/webhook", "/", "/clinic/voice/webhook"),
+        ("/calls", "/voice/webhook", ""),
+        ("", "/voice/webhook", ""),
+    ],
+)
+def test_what_stands_before_the_served_path_is_its_prefix(
+    path: str, served: str, before: str
+) -> None:
+    assert plan.prefix(path, served) == before
+
+
 @pytest.mark.parametrize(
     "streaming", [{"enabled": False}, {"publicUrl": "https://media.example.com"}]
 )

@@ -133,14 +133,18 @@ def test_a_call_goes_through_the_tunnel(ngrok: StandIn) -> None:
             async with httpx.AsyncClient() as carrier:
                 answer = await carrier.post(url, json=over(call_id))
             assert answer.status_code == 200
+            # The agent is on this machine, those who come through it are not.
+            for path in ("/metrics", "/rpc/openrpc.json"):
+                async with httpx.AsyncClient(base_url=f"http://{outside}") as stranger:
+                    assert (await stranger.get(path)).status_code == 401
             status, state = await readyz(served)
             assert (status, state["exposure"]["by"], state["exposure"]["up"]) == (
                 200,
                 "ngrok",
                 True,
             )
-            metrics = (await served.http.get("/metrics")).text
-            assert 'voicecall_exposure_up{by="ngrok"} 1.0' in metrics
+            readings = (await served.http.get("/metrics")).text
+            assert 'voicecall_exposure_up{by="ngrok"} 1.0' in readings
         assert not alive(ngrok.pid)
 
     run(case(), DEADLINE_S)
@@ -346,6 +350,39 @@ def test_media_with_a_url_of_their_own_need_no_route(tailscale: TailscaleStandIn
         elsewhere = {"publicUrl": "https://media.example.com"}
         async with serving(tailscale={"mode": "serve"}, streaming=elsewhere):
             assert list(tailscale.handlers()) == ["/voice/webhook"]
+
+    run(case(), DEADLINE_S)
+
+
+def test_media_at_the_webhooks_port_are_found_behind_its_prefix(
+    tailscale: TailscaleStandIn,
+) -> None:
+    async def case() -> None:
+        async with routed(tailscale) as (_, address):
+            far, funnel = Far(address), {"mode": "funnel", "path": "/clinic/voice/webhook"}
+            async with exposed(far, streaming={"port": 0}, tailscale=funnel) as served:
+                assert public_url(served) == "https://box.tail1.ts.net/clinic/voice/webhook"
+                await talk(served)
+                (told,) = far.told
+                assert told.startswith("wss://box.tail1.ts.net/clinic/voice/stream/")
+
+    run(case(), DEADLINE_S)
+
+
+def test_two_servers_have_routes_of_their_own(tailscale: TailscaleStandIn) -> None:
+    async def case() -> None:
+        async with serving(tailscale={"mode": "funnel"}):
+            first = tailscale.handlers()
+            with pytest.raises(ServeError, match=r"already.*set another tailscale\.port"):
+                await Server(Config.model_validate(settings(tailscale={"mode": "funnel"}))).start()
+            assert tailscale.handlers() == first
+            async with serving(tailscale={"mode": "funnel", "port": 8443}) as second:
+                assert public_url(second) == "https://box.tail1.ts.net:8443/voice/webhook"
+                others = tailscale.handlers("box.tail1.ts.net:8443")
+                assert others["/voice/webhook"].startswith(second.server.control_url)
+            assert tailscale.handlers("box.tail1.ts.net:8443") == {}
+            assert tailscale.handlers() == first
+        assert tailscale.served == {}
 
     run(case(), DEADLINE_S)
 

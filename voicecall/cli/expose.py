@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from voicecall.cli.invocation import Invocation, emit_json, json_option
+from voicecall.cli.progress import working
 from voicecall.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -90,11 +91,14 @@ def command(
     wanted = path or plan.mount(config)
     if mode == "off":
         plan.check_tailscale(config, "serve", wanted)
-        result = asyncio.run(_take_away(config, plan.routes(config, local, wanted)))
+        with working("taking the routes away"):
+            result = asyncio.run(_take_away(config, plan.routes(config, local, wanted)))
     else:
         chosen = mode or _configured_mode(given)
         plan.check_tailscale(config, chosen, wanted)
-        result = asyncio.run(_set_up(config, chosen, plan.routes(config, local, wanted)))
+        # A first certificate takes its time.
+        with working(f"setting routes: tailscale {chosen}"):
+            result = asyncio.run(_set_up(config, chosen, plan.routes(config, local, wanted)))
     if invocation.wants_json:
         emit_json(result)
     else:

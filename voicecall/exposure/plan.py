@@ -114,8 +114,20 @@ def routes(config: Config, local: Local, path: str) -> list[Route]:
     wanted = [Route(path, f"{control}{config.serve.path}")]
     if config.streaming.enabled and config.streaming.public_url is None:
         stream_path = config.streaming.stream_path
-        wanted.append(Route(stream_path, f"{local.media or control}{stream_path}"))
+        before = "" if local.media else prefix(path, config.serve.path)
+        target = f"{local.media or control}{stream_path}"
+        wanted.append(Route(f"{before}{stream_path}", target))
     return wanted
+
+
+def prefix(path: str, served: str) -> str:
+    """What stands before `served` in the path of a public URL; all that is there comes after it.
+
+    Media that come to the port of the webhook are found behind it as well. Empty where the public
+    path is another one altogether.
+    """
+    path, served = path.rstrip("/"), served.rstrip("/")
+    return path.removesuffix(served) if path.endswith(served) else ""
 
 
 def tunnel(config: Config, chosen: Way, local: Local) -> Tunnel:

@@ -97,7 +97,8 @@ class Published:
             if target is not None and not self.leads_to(door, route):
                 return (
                     f"{route.path} on port {port} leads to {target} already; if that is of no use "
-                    f"any more: {command} --set-path={route.path} off"
+                    f"any more: {command} --set-path={route.path} off, else set another "
+                    "tailscale.port"
                 )
         return self._side_effect(door, routes)
 
