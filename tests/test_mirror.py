@@ -14,6 +14,10 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parent.parent
 
+COMMANDS_ABOUT_CALLS = (
+    "call", "continue_", "dtmf", "end", "history", "speak", "start", "status", "tail", "transfer"
+)  # fmt: skip
+
 # Modules without a test file of their own, and where they are tested instead.
 TESTED_ELSEWHERE = {
     "ports.py": "protocols and records; whatever implements or carries them is tested",
@@ -22,6 +26,10 @@ TESTED_ELSEWHERE = {
     "session/talk.py": "what conversations share: tests/session/test_session.py, test_spoken.py",
     "media/leg.py": "a leg lives on a socket: tests/media/test_server.py and test_path.py",
     "cli/demo_call.py": "the whole demonstration: tests/e2e/test_demo.py",
+    # Commands about calls, as processes.
+    **dict.fromkeys(
+        (f"cli/{name}.py" for name in COMMANDS_ABOUT_CALLS), "tests/e2e/test_commands.py"
+    ),
 }
 
 # Built in place and never to be committed.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 import types
@@ -21,6 +23,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.unit
+
+HEAVY = ["pydantic", "rich", "json5", "starlette", "granian", "picows", "numpy", "uvloop", "httpx"]
+
+
+def names() -> list[str]:
+    return main.list_commands(click.Context(main))
+
+
+def loaded_by(code: str) -> list[str]:
+    """Which heavy packages another interpreter has loaded after this."""
+    look = f"import sys\n{code}\nprint(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run(  # noqa: S603  (our own interpreter and code)
+        [sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.split()
 
 
 @pytest.fixture
@@ -102,12 +119,28 @@ def test_a_bug_is_not_dressed_up_as_a_message(
 
 
 def test_importing_the_command_line_is_light() -> None:
-    heavy = ["pydantic", "rich", "json5", "starlette", "granian", "picows", "numpy", "uvloop"]
-    code = f"import sys, voicecall.cli; print([m for m in {heavy} if m in sys.modules])"
-    shown = subprocess.run(  # noqa: S603  (our own interpreter and code)
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert shown.stdout == "[]\n"
+    assert loaded_by("import voicecall.cli") == []
+
+
+@pytest.mark.parametrize("command", ["", *(name for name in names())])
+def test_help_is_light(command: str) -> None:
+    code = "from click.testing import CliRunner; from voicecall.cli import main; "
+    run = f"assert CliRunner().invoke(main, {[*command.split(), '--help']}).exit_code == 0"
+    assert loaded_by(code + run) == []
+
+
+@pytest.mark.parametrize("command", names())
+def test_the_help_of_every_command_has_an_example_that_it_takes(command: str) -> None:
+    shown = CliRunner().invoke(main, [command, "--help"])
+    told = re.search(r"Example: (.*?)\n\n", shown.stdout, re.DOTALL)
+    assert told is not None
+    typed = re.search(r"voicecall ([^|>)]*)", " ".join(told[1].split()))
+    assert typed is not None
+    ctx = main.make_context("voicecall", shlex.split(typed[1]))
+    name, found, arguments = main.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
+    assert name == command
+    assert found is not None
+    found.make_context(name, arguments, parent=ctx)
 
 
 def test_the_package_can_be_run() -> None:

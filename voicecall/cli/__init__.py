@@ -1,12 +1,15 @@
 """The `voicecall` command.
 
-Every module of this package that has a click command named `command` is a subcommand, under the
-module's name. None is imported before it is used.
+Every module of this package whose name is one word and that has a click command named `command` is
+a subcommand, under the module's name; a word of the language has a `_` behind it, as `continue_`.
+Modules with longer names, as `call_view`, are parts of commands. No command is imported before it
+is used, and no part of one to list them.
 """
 
 from __future__ import annotations
 
 import importlib
+import keyword
 import pkgutil
 import sys
 import traceback
@@ -22,20 +25,23 @@ from voicecall.errors import VoicecallError
 
 __all__ = ["main"]
 
+# Wide enough that examples stay in one line where the terminal is.
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
 
 class CommandsByModule(click.Group):
     """A group whose commands are the modules of this package."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all modules that hold a command."""
-        names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-        return [name for name in names if self.get_command(ctx, name)]
+        return [name for name in sorted(_modules()) if self.get_command(ctx, name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, or None."""
-        if not cmd_name.isidentifier() or not _is_module(cmd_name):
+        name = _modules().get(cmd_name)
+        if name is None:
             return None
-        module = importlib.import_module(f"{__name__}.{cmd_name}")
+        module = importlib.import_module(f"{__name__}.{name}")
         command = getattr(module, "command", None)
         return command if isinstance(command, click.Command) else None
 
@@ -51,11 +57,18 @@ class CommandsByModule(click.Group):
             raise click.ClickException("\n  ".join(lines)) from error
 
 
-def _is_module(name: str) -> bool:
-    return any(module.name == name for module in pkgutil.iter_modules(__path__))
+def _modules() -> dict[str, str]:
+    """The modules of this package that may be commands, by the names that they have as such."""
+    modules = {_command_name(module.name): module.name for module in pkgutil.iter_modules(__path__)}
+    return {name: module for name, module in modules.items() if "_" not in name}
 
 
-@click.group(cls=CommandsByModule, context_settings={"help_option_names": ["-h", "--help"]})
+def _command_name(module: str) -> str:
+    name = module.removesuffix("_")
+    return name if keyword.iskeyword(name) else module
+
+
+@click.group(cls=CommandsByModule, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="voicecall", message="%(prog)s %(version)s")
 @click.option(
     "--config",

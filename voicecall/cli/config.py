@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from voicecall.cli.invocation import Invocation, emit_json, json_option
-from voicecall.config.describe import describe
-from voicecall.config.json_schema import json_schema
 from voicecall.log import printable
 
 if TYPE_CHECKING:
@@ -24,7 +22,12 @@ def command(invocation: Invocation, *, schema: bool) -> None:
     """Show the effective configuration and where it comes from.
 
     Secrets are shown as ***. Exits with 1, naming every problem, when it cannot be used.
+
+    Example: voicecall config --json | jq '.values["serve.port"]'
     """
+    # The models of the configuration are not worth loading for `--help`.
+    from voicecall.config.json_schema import json_schema  # noqa: PLC0415
+
     if schema:
         emit_json(json_schema())
         return
@@ -36,6 +39,8 @@ def command(invocation: Invocation, *, schema: bool) -> None:
 
 
 def _as_json(loaded: LoadedConfig) -> dict[str, object]:
+    from voicecall.config.describe import describe  # noqa: PLC0415  (as above)
+
     return {
         "path": str(loaded.path) if loaded.path else None,
         "stateDirectory": str(loaded.state_directory),
@@ -52,6 +57,8 @@ def _print_table(loaded: LoadedConfig) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
+
+    from voicecall.config.describe import describe  # noqa: PLC0415  (as above)
 
     table = Table("key", "value", "from", box=None, header_style="bold", pad_edge=False)
     for row in describe(loaded):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from voicecall import Client, SyncClient
     from voicecall.config.load import LoadedConfig
 
 
@@ -48,10 +49,39 @@ class Invocation:
             click.echo(f"warning: {warning}", err=True)
         return loaded
 
+    def client(self) -> SyncClient:
+        """A client of the server that runs with the configuration; to be closed.
+
+        Raises:
+            ConfigError: it is not known where that is, or its token.
+        """
+        from voicecall import SyncClient  # noqa: PLC0415  (as above)
+
+        return SyncClient.from_loaded(self.load_config())
+
+    def async_client(self) -> Client:
+        """As `client`, for use in an event loop."""
+        from voicecall import Client  # noqa: PLC0415  (as above)
+
+        return Client.from_loaded(self.load_config())
+
 
 def emit_json(result: Any) -> None:  # noqa: ANN401  (any JSON)
     """Print a result as JSON, for people too when they look at it."""
-    click.echo(json.dumps(result, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+    text = json.dumps(result, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False)
+    click.echo(_printable_json(text))
+
+
+def emit_json_line(result: Any) -> None:  # noqa: ANN401  (any JSON)
+    """Print one of many results as one line of JSON, at once."""
+    click.echo(_printable_json(json.dumps(result, ensure_ascii=False)))
+
+
+def _printable_json(text: str) -> str:
+    """JSON with what could steer a terminal escaped; JSON itself asks for less than that."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
+    )
 
 
 def _remember_json(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
