@@ -113,9 +113,25 @@ def test_the_certificate_in_the_configuration_is_believed_and_no_other(tmp_path:
                 if (cert, key) == own:
                     assert await calls_at(loaded) == []
                 else:
-                    with pytest.raises(RemoteError) as refused:
+                    with pytest.raises(RemoteError, match="certificate"):
                         await calls_at(loaded)
-                    assert isinstance(refused.value.__cause__, Exception)
+        finally:
+            await listener.stop(grace_s=1)
+
+    run(case())
+
+
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+def test_a_certificate_of_nobody_known_is_not_believed(tmp_path: Path, scheme: str) -> None:
+    own = certificate(tmp_path, "own")
+
+    async def case() -> None:
+        listener = ControlListener(create_app(services()), "127.0.0.1", 0, TlsFiles(*own))
+        await listener.start()
+        try:
+            async with Client(f"{scheme}://127.0.0.1:{listener.port}", TOKEN) as client:
+                with pytest.raises(RemoteError, match="certificate"):
+                    await client.calls()
         finally:
             await listener.stop(grace_s=1)
 

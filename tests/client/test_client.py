@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 
 from tests.hosting import CALLEE, TOKEN, Served, run, serving, until
 from voicecall.client import Client
+from voicecall.client.results import Change
 from voicecall.errors import CallHasEnded, InvalidRequest, TurnPending, UnknownCall
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.socket
 
@@ -60,6 +62,11 @@ def test_a_conversation_is_held_over_it() -> None:
             with pytest.raises(CallHasEnded) as refused:
                 await client.speak(call_id, "Hello?")
             assert refused.value.call_id == call_id
+            told = (await client.changes(limit=1000))["changes"]
+            assert {"call.created", "call.speaking", "call.spoken", "call.speech"} <= {
+                change["type"] for change in told
+            }
+            assert all(change.keys() <= get_type_hints(Change).keys() for change in told)
             (ended,) = await client.history(last=5)
             assert (ended["callId"], ended["endReason"]) == (call_id, "hangup-bot")
             assert (await client.latency())["calls"] == 1
@@ -67,9 +74,12 @@ def test_a_conversation_is_held_over_it() -> None:
     run(case())
 
 
-def test_what_was_stored_is_read_in_parts() -> None:
+@pytest.mark.parametrize("store", [":memory:", "calls.sqlite"])
+def test_what_was_stored_is_read_in_parts(store: str, tmp_path: Path) -> None:
+    place = store if store == ":memory:" else str(tmp_path / store)
+
     async def case() -> None:
-        async with talking() as (client, served):
+        async with talking(store=place) as (client, served):
             call_id = await client.initiate("Good news.", CALLEE, "notify")
             await served.ended(call_id)
             everything = await client.changes(limit=1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -154,11 +155,32 @@ def test_a_server_that_does_not_answer_is_given_up_and_asked_once(method: str, d
     run(case())
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "nonsense", "ftp://host", "http://", "http://[::1", "http://host:99999", "http://host:0"],
+)
+def test_a_url_that_leads_to_no_server_is_named(wrong: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(repr(wrong))):
+        Connection(wrong, TOKEN, verify=True)
+
+
+def test_a_token_may_have_any_letters_but_no_line_breaks() -> None:
+    async def case() -> None:
+        token = "déjà vu \N{KEY}"
+        async with (
+            serving(services(rpc_token=token)) as served,
+            connected(url(served.port), token) as connection,
+        ):
+            assert await status(connection) == {"calls": []}
+
+    run(case())
+    with pytest.raises(ConfigError, match=r"rpc\.token"):
+        Connection(url(1), "one\ntwo", verify=True)
+
+
 def test_what_cannot_be_sent_is_said() -> None:
     async def case() -> None:
-        async with connected("ftp://nowhere") as connection:
-            with pytest.raises(RemoteError, match="begins with http"):
-                await status(connection)
+        async with connected(url(free_port())) as connection:
             with pytest.raises(InvalidRequest, match="JSON"):
                 await connection.request("voicecall.end", {"callId": object()}, 10)
 

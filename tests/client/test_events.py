@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from tests.control.fakes import TOKEN, FakeCalls, services
@@ -128,6 +129,74 @@ def test_one_call_alone_is_followed() -> None:
         await listener.stop(grace_s=1)
 
     run(case())
+
+
+def test_what_breaks_lines_for_people_breaks_no_event() -> None:
+    async def case() -> None:
+        calls, port = FakeCalls(), free_port()
+        listener = await served(calls, port)
+        async with listening(port) as events:
+            await events.connect()
+            await calls.subscribed.wait()
+            for text in (
+                "one\u2028two\u2029three",
+                "four\x85five",
+                "six\nseven\r\x0b\x1c",
+                "\U0001f4de",
+            ):
+                calls.publish({**change("call.speech"), "transcript": text})
+                heard = await anext(events)
+                assert (heard["type"], heard.get("transcript")) == ("call.speech", text)
+            await events.aclose()
+        await listener.stop(grace_s=1)
+
+    run(case())
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 4096])
+def test_events_may_arrive_in_pieces(pieces: int) -> None:
+    first, second = change("call.ringing"), {**change("call.speech"), "transcript": "\u00fc" * 5000}
+    stream = b": connected\n\n"
+    for each in (first, second):
+        stream += b"event: voicecall.event\ndata: " + orjson.dumps(each) + b"\n\n"
+
+    async def case() -> None:
+        async with streaming(stream, pieces) as port, listening(port) as events:
+            assert [await anext(events), await anext(events)] == [first, second]
+
+    run(case())
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [b"data: {\n\n", b"data: []\n\n", b'data: {"type": 1}\n\n', b"data: " + b"x" * (2**22 + 1)],
+    ids=["no JSON", "no object", "no change", "a line without an end"],
+)
+def test_a_stream_of_something_else_is_left_and_asked_for_again(stream: bytes) -> None:
+    async def case() -> None:
+        async with streaming(stream, 65_536) as port, listening(port) as events:
+            assert (await anext(events))["type"] == "gap"
+
+    run(case())
+
+
+@asynccontextmanager
+async def streaming(stream: bytes, piece_octets: int) -> AsyncIterator[int]:
+    """The port of a server that sends everybody this stream, in pieces, and then nothing."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        with suppress(ConnectionError):
+            for begin in range(0, len(stream), piece_octets):
+                writer.write(stream[begin : begin + piece_octets])
+                await writer.drain()
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 def test_without_the_token_nothing_is_told() -> None:

@@ -40,6 +40,19 @@ def test_the_scheme_of_the_token_may_be_written_in_any_case() -> None:
     run(case)
 
 
+def test_a_token_may_have_letters_that_are_not_of_ascii() -> None:
+    # The last letter ends with an octet that is a space to Latin-1.
+    token = "clé voilà"
+
+    async def case() -> None:
+        async with serving(services(rpc_token=token)) as served:
+            headers = {b"Authorization": f"Bearer {token}".encode()}
+            answer = await served.http.post("/rpc", content=b"{}", headers=headers)
+            assert answer.status_code == 200
+
+    run(case)
+
+
 def test_an_empty_token_is_refused_when_the_app_is_made() -> None:
     async def case() -> None:
         with pytest.raises(ValueError, match="empty"):

@@ -54,6 +54,8 @@ APOLOGY = SessionSettings().apology
 SPEECH_STARTED = "input_audio_buffer.speech_started"
 
 CASE_S = 50.0
+# Each has two HTTP servers, which nobody runs by the dozen in one process.
+AT_ONCE = 6
 # How much longer than configured a busy machine may take; less than what is not configured.
 SLACK_S = 8.0
 # Everybody hurries, so that the tests need not wait for it.
@@ -271,8 +273,10 @@ def survives(**faults: object) -> Callable[[Case], Callable[[Direction, str], No
 def held(cases: Mapping[Way, Coroutine[Any, Any, None]]) -> Mapping[Way, BaseException | None]:
     """What came of cases that were held at the same time; nothing may be left of them."""
 
+    turns = asyncio.Semaphore(AT_ONCE)
+
     async def bounded(case: Coroutine[Any, Any, None]) -> None:
-        async with asyncio.timeout(CASE_S):
+        async with turns, asyncio.timeout(CASE_S):
             await case
 
     async def hold() -> tuple[list[BaseException | None], set[Any]]:
@@ -287,7 +291,7 @@ def held(cases: Mapping[Way, Coroutine[Any, Any, None]]) -> Mapping[Way, BaseExc
         hurry.setattr("voicecall.speech.tts.scripted._GAP_MS", LETTER_MS)
         hurry.setattr("voicecall.simulator.models.engines._MS_PER_CHARACTER", CHARACTER_MS)
         hurry.setattr("voicecall.session.speak._SYNTHESIS_TIMEOUT_S", SYNTHESIS_S)
-        results, tasks = run(hold(), CASE_S + 10)
+        results, tasks = run(hold(), CASE_S * -(-len(cases) // AT_ONCE) + 10)
     gc.collect()
     more = open_sockets() - sockets
     if (tasks or more > 0) and not any(results):

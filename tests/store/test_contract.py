@@ -74,6 +74,24 @@ def test_a_record_comes_back_as_it_was_given(make: Make, tmp_path: Path) -> None
     run(case())
 
 
+def test_changes_of_all_calls_are_numbered_and_read_in_parts(make: Make, tmp_path: Path) -> None:
+    async def case() -> None:
+        async with make(tmp_path / "calls") as store:
+            assert (await store.newest_change(), await store.changes()) == (0, [])
+            given = [{"type": "call.ringing", "timestamp": n} for n in range(5)]
+            for n, change in enumerate(given):
+                await store.save(stored(call_id=f"c{n % 2}"), change)
+            told = await store.changes()
+            numbers = [number for number, _ in told]
+            assert [change for _, change in told] == given
+            assert numbers == sorted(set(numbers))
+            assert await store.newest_change() == numbers[-1]
+            assert await store.changes(after=numbers[1], limit=2) == told[2:4]
+            assert await store.changes(after=numbers[-1]) == []
+
+    run(case())
+
+
 def test_the_newest_state_and_all_words_are_kept(make: Make, tmp_path: Path) -> None:
     async def case() -> None:
         async with make(tmp_path / "calls") as store:

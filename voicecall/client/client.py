@@ -51,6 +51,8 @@ class Client:
             `send_dtmf`. Longer than `transcriptTimeoutMs` and `maxDurationSeconds` of the server.
         verify: whose TLS certificate is believed: that of any known authority, those of a context,
             or, with False, anybody's.
+
+    What cannot be used of these is told by the first request, as a `ConfigError`.
     """
 
     def __init__(

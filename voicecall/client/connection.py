@@ -27,6 +27,10 @@ _TOO_LONG: Final = 413
 # What a proxy says when there is no server behind it, and our server when it has too many clients.
 _UNAVAILABLE: Final = frozenset({502, 503, 504})
 _MAX_REQUESTS: Final = 1000
+# How OpenSSL says so; httpx keeps its words, but not its exception.
+_NOT_BELIEVED: Final = "CERTIFICATE_VERIFY_FAILED"
+_SCHEMES: Final = frozenset({"http", "https"})
+_MAX_PORT: Final = 65_535
 # Methods that change nothing, so that asking again does no harm.
 _READING: Final = frozenset(
     f"{PREFIX}{name}" for name in ("status", "history", "changes", "latency", "continue.result")
@@ -40,17 +44,20 @@ class Connection:
         url: of its control plane, without a path.
         token: what it wants to see; empty for nothing.
         verify: as httpx has it.
+
+    Raises:
+        ConfigError: the URL is that of no server, or the token cannot be sent.
     """
 
     def __init__(self, url: str, token: str, verify: ssl.SSLContext | bool) -> None:
-        self.url = url.rstrip("/")
+        self.url = _server_url(url)
         self._ids = itertools.count(1)
         self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={b"Authorization": b"Bearer " + _sendable(token)} if token else {},
             # Deadlines are for whole requests, so they are not here. Without TLS nobody's
             # certificate is looked at, and loading those of all authorities takes a while.
             timeout=None,  # noqa: S113  (as just said)
-            verify=verify if self.url.startswith("https:") else False,
+            verify=verify if httpx.URL(self.url).scheme == "https" else False,
             limits=httpx.Limits(max_connections=_MAX_REQUESTS, max_keepalive_connections=20),
             # Whoever names a server here does not mean to ask a proxy for it.
             trust_env=False,
@@ -153,13 +160,13 @@ class Connection:
         return RemoteError(f"what answers at {self.url} is no voicecall server", status=status)
 
     def _broken(self, error: httpx.HTTPError, method: str | None = None) -> RemoteError:
+        if isinstance(error, httpx.ConnectError) and _NOT_BELIEVED in str(error):
+            return RemoteError(f"the certificate of the server at {self.url} is not believed")
         if isinstance(error, httpx.ConnectError):
             # Nothing was sent, so nothing can have been done.
             return RemoteError(
                 f"no server answers at {self.url}; start one with: voicecall serve", retryable=True
             )
-        if isinstance(error, httpx.UnsupportedProtocol):
-            return RemoteError(f"{self.url} is no URL of a server; it begins with http or https")
         return self._unanswered(f"and the connection broke ({type(error).__name__})", method)
 
     def _unanswered(self, why: str, method: str | None = None) -> RemoteError:
@@ -168,6 +175,26 @@ class Connection:
         return RemoteError(
             f"the server at {self.url} did not answer {why}{doubt}", retryable=harmless
         )
+
+
+def _server_url(url: str) -> str:
+    """`url` without slashes at its end. Raises ConfigError: it leads to no server."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"{url!r} is no URL: {error}") from error
+    # httpx takes any number for a port, and no host at all.
+    port = 1 if parsed.port is None else parsed.port
+    if parsed.scheme not in _SCHEMES or not parsed.host or not 0 < port <= _MAX_PORT:
+        raise ConfigError(f"{url!r} is no URL of a server, like http://127.0.0.1:3334")
+    return url.rstrip("/")
+
+
+def _sendable(token: str) -> bytes:
+    """The token as octets of a header. Raises ConfigError: no header can hold it."""
+    if not token.isprintable():
+        raise ConfigError("rpc.token: has a line break or something else that cannot be sent")
+    return token.encode()
 
 
 def _harmless(method: str | None) -> bool:

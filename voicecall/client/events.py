@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import httpx
@@ -26,7 +28,11 @@ RECONNECT_S: Final = 60.0
 
 _FIRST_DELAY_S: Final = 0.1
 _MAX_DELAY_S: Final = 5.0
-_DATA: Final = "data:"
+_DATA: Final = b"data:"
+_MAX_LINE_OCTETS: Final = 2**22
+"""More than any change takes: a long utterance with its measurements is a few thousand."""
+
+logger = logging.getLogger("voicecall.client")
 
 
 class Events:
@@ -71,7 +77,7 @@ class Events:
         self._silence_s = silence_s
         self._reconnect_s = reconnect_s
         self._response: httpx.Response | None = None
-        self._lines: AsyncGenerator[str, None] | None = None
+        self._lines: AsyncGenerator[bytes, None] | None = None
         self._next: asyncio.Task[Change] | None = None
         self._closed = False
 
@@ -152,7 +158,8 @@ class Events:
                 # Each of ours is one line; what else there is, is its name, or a sign of life.
                 if line.startswith(_DATA):
                     return _change(line.removeprefix(_DATA))
-        except (httpx.HTTPError, TimeoutError, ValueError):
+        except (httpx.HTTPError, TimeoutError, ValueError) as error:
+            logger.info("event stream lost", extra={"reason": type(error).__name__})
             return None
 
     async def _reconnect(self) -> None:
@@ -171,8 +178,7 @@ class Events:
 
     async def _open(self) -> None:
         self._response = await self._connection.events(self._call_id, self._timeout_s)
-        # It is a generator, and has to be closed; httpx tells less.
-        self._lines = cast("AsyncGenerator[str, None]", self._response.aiter_lines())
+        self._lines = _lines(self._response)
 
     async def _drop(self) -> None:
         lines, self._lines = self._lines, None
@@ -183,7 +189,24 @@ class Events:
             await response.aclose()
 
 
-def _change(data: str) -> Change:
+async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The lines of a stream as they become whole. Raises ValueError: one is endless.
+
+    Only a line feed ends a line of ours. What else breaks lines for people, and for httpx, such as
+    U+2028, may be in the middle of what a model says.
+    """
+    pending = b""
+    # It is a generator, and has to be closed; httpx tells less.
+    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as pieces:
+        async for piece in pieces:
+            *whole, pending = (pending + piece).split(b"\n")
+            for line in whole:
+                yield line
+            if len(pending) > _MAX_LINE_OCTETS:
+                raise ValueError("this line has no end")
+
+
+def _change(data: bytes) -> Change:
     """What one event says. Raises ValueError: it is none of ours."""
     decoded: Any = orjson.loads(data)
     if isinstance(decoded, dict) and isinstance(decoded.get("type"), str):

@@ -42,7 +42,8 @@ class BearerAuth:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return False
-        return hmac.compare_digest(given.strip().encode(), self._token)
+        # Headers are octets, which arrive here as Latin-1; who types a token sends UTF-8.
+        return hmac.compare_digest(given.strip(" \t").encode("latin-1"), self._token)
 
     def guard(self, endpoint: Endpoint) -> Endpoint:
         """`endpoint`, answering 401 to everybody without the token."""
